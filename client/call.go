@@ -1,0 +1,180 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// call is one call of a user over all its tries.
+type call struct {
+	op      string
+	kind    kind
+	to      target
+	timeout time.Duration
+	// repeated: the request id is the caller's, so there may have been tries before this call.
+	repeated bool
+}
+
+// invoke runs a call: try after try, each on the next node of the route, until one succeeds, an error
+// is final, or deadline, tries or budget are used up. Its error is an *Error.
+func invoke[T any](ctx context.Context, c *Client, op call,
+	send func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (T, error),
+) (T, error) {
+	ctx, cancel := c.callContext(ctx, op.timeout)
+	defer cancel()
+	s := newSession(c, op)
+	uncertain := false
+	for {
+		reply, failed := try(ctx, s, send)
+		if failed == nil {
+			return reply, nil
+		}
+		uncertain = uncertain || s.mayHaveTakenEffect(*failed)
+		if !s.again(ctx, *failed) {
+			var none T
+			return none, s.result(ctx, failed.err, uncertain)
+		}
+	}
+}
+
+// callContext bounds a call: by its own timeout, else by the deadline of its context, else by the
+// Client's timeout.
+func (c *Client) callContext(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout > 0 {
+		return context.WithTimeout(ctx, timeout)
+	}
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, c.timeout)
+}
+
+// session is what the tries of one call have in common.
+type session struct {
+	client *Client
+	call   call
+	route  []string
+	// next is the place on the route of the next try.
+	next  int
+	tries int
+	// reached: a try was answered by a node, or may have reached one.
+	reached bool
+	// secondAsked: a try followed a refusal for want of a quorum.
+	secondAsked bool
+	pace        interface{ NextBackOff() time.Duration }
+}
+
+func newSession(c *Client, op call) *session {
+	c.budget.earn()
+	return &session{client: c, call: op, route: c.route(op.to), pace: newBackoff()}
+}
+
+// try makes the next try.
+func try[T any](ctx context.Context, s *session,
+	send func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (T, error),
+) (T, *attempt) {
+	var none T
+	if ctx.Err() != nil {
+		return none, &attempt{err: contextError(ctx, s.call.op)}
+	}
+	addr := s.route[s.next]
+	s.next = (s.next + 1) % len(s.route)
+	s.tries++
+	e, err := s.client.pool.get(addr)
+	if err != nil {
+		return none, &attempt{err: &Error{
+			Op: s.call.op, Addr: addr, Code: codes.Canceled, Message: err.Error(), matches: []error{err},
+		}}
+	}
+	tryCtx, cancel := s.tryContext(ctx)
+	defer cancel()
+	var to peer.Peer
+	reply, err := send(tryCtx, e, grpc.Peer(&to))
+	if err == nil {
+		e.answered()
+		return reply, nil
+	}
+	failed := &attempt{err: newError(s.call.op, addr, status.Convert(err)), sent: to.Addr != nil}
+	if failed.err.Reason == "" && failed.judge(kindRead) == elsewhere && ctx.Err() == nil {
+		e.failed(time.Now())
+	}
+	return none, failed
+}
+
+// tryContext gives a try half of the time that is left, so that a node that hangs leaves time for
+// another; the last try gets all.
+func (s *session) tryContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok || len(s.route) == 1 || s.tries >= s.client.tries || s.call.kind == kindOnce {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/2)
+}
+
+// mayHaveTakenEffect reports whether a failed try may have changed something after all.
+func (s *session) mayHaveTakenEffect(a attempt) bool {
+	return s.call.kind != kindRead && !a.undone()
+}
+
+// again waits if that is called for, and reports whether to try again.
+func (s *session) again(ctx context.Context, a attempt) bool {
+	s.reached = s.reached || a.sent || a.err.Reason != ""
+	verdict := a.judge(s.call.kind)
+	if verdict != final || a.err.Reason == reasonRequestTooOld || a.err.Reason == reasonClockOffset {
+		s.client.wantRefresh()
+	}
+	if verdict == secondOpinion {
+		if s.secondAsked || len(s.route) == 1 {
+			return false
+		}
+		s.secondAsked = true
+	}
+	if verdict == final || ctx.Err() != nil || s.tries >= s.client.tries || !s.client.budget.take() {
+		return false
+	}
+	if verdict != later && s.next != 0 {
+		return true
+	}
+	return s.pause(ctx)
+}
+
+// pause waits before the next try; false when there is no time left for one. Meanwhile the ring may
+// have become another, so the route is made anew.
+func (s *session) pause(ctx context.Context) bool {
+	wait := s.pace.NextBackOff()
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		s.route, s.next = s.client.route(s.call.to), 0
+		return true
+	}
+}
+
+// result makes the error of the whole call from that of its last try.
+func (s *session) result(ctx context.Context, last *Error, uncertain bool) *Error {
+	last.Tries = s.tries
+	if cause := ctx.Err(); cause != nil && last.Reason == "" {
+		last.cause = cause
+	} else if last.Code == codes.DeadlineExceeded {
+		last.cause = context.DeadlineExceeded
+	}
+	switch {
+	case uncertain, last.Reason == reasonRequestTooOld && s.call.repeated:
+		return last.unknownOutcome()
+	case !s.reached && s.tries > 0 && last.matches == nil && !errors.Is(last.cause, context.Canceled):
+		last.matches = []error{ErrConnect}
+	}
+	return last
+}

@@ -1,0 +1,193 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/starling-db/starling/causal"
+	pb "github.com/starling-db/starling/proto/starling/v1"
+)
+
+// refreshTimeout bounds one node's answer about the ring.
+const refreshTimeout = 3 * time.Second
+
+// Client is a connection to a cluster. It is safe for concurrent use.
+type Client struct {
+	options
+	seeds    []string
+	pool     *pool
+	clock    serverClock
+	budget   budget
+	topology atomic.Pointer[topology]
+	// turn counts calls, so that nodes take turns.
+	turn atomic.Uint64
+
+	// kick asks the refresher for a new ring now.
+	kick chan struct{}
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// Open connects to a cluster by the addresses ("host:port") of some of its nodes; the others are
+// learned from them. It fails with ErrConnect if none of them answers before ctx ends, or within
+// DefaultTimeout. A node that is still waiting for its cluster counts as an answer. Close the Client
+// after use.
+func Open(ctx context.Context, addrs []string, opts ...Option) (*Client, error) {
+	o := defaultOptions()
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("open: no address: %w", ErrInvalidArgument)
+	}
+	if o.timeout <= 0 || o.refresh <= 0 {
+		return nil, fmt.Errorf("open: timeout %v and refresh interval %v must be positive: %w",
+			o.timeout, o.refresh, ErrInvalidArgument)
+	}
+	c := &Client{
+		options: o,
+		seeds:   slices.Clone(addrs),
+		pool:    newPool(o.dial),
+		clock:   serverClock{now: time.Now},
+		kick:    make(chan struct{}, 1),
+	}
+	c.topology.Store(&topology{})
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	if err := c.refreshRing(ctx); err != nil && !answered(err) {
+		c.pool.close()
+		return nil, err
+	}
+	run, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	c.done.Go(func() { c.refreshLoop(run) })
+	return c, nil
+}
+
+// Close ends the Client. Calls under way fail.
+func (c *Client) Close() error {
+	c.stop()
+	c.pool.close()
+	c.done.Wait()
+	return nil
+}
+
+// NewRequestID draws an id for WithRequestID. It is good for one write, from now on for a minute.
+func (c *Client) NewRequestID() (RequestID, error) {
+	id, err := causal.NewRequestID(c.clock.nowMillis(), c.rand)
+	if err != nil {
+		return id, &Error{Op: "request id", Code: codes.Internal, Message: "no randomness: " + err.Error()}
+	}
+	return id, nil
+}
+
+// refreshLoop keeps the ring and the server's clock fresh until ctx ends.
+func (c *Client) refreshLoop(ctx context.Context) {
+	ticker := time.NewTicker(c.refresh)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-c.kick:
+		}
+		// An error means that no node answers: calls find that out for themselves.
+		_ = c.refreshRing(ctx)
+		// Kicks come in crowds, when a node dies.
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// wantRefresh asks for a refresh soon, without waiting for it.
+func (c *Client) wantRefresh() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// refreshRing asks node after node for the ring until one answers.
+func (c *Client) refreshRing(ctx context.Context) error {
+	var last error
+	for _, addr := range c.route(target{}) {
+		if ctx.Err() != nil {
+			break
+		}
+		err := c.fetchRing(ctx, addr)
+		if err == nil {
+			return nil
+		}
+		if last == nil || answered(err) {
+			last = err
+		}
+	}
+	if last == nil {
+		return contextError(ctx, "open")
+	}
+	return last
+}
+
+// fetchRing takes the ring from one node.
+func (c *Client) fetchRing(ctx context.Context, addr string) error {
+	e, err := c.pool.get(addr)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	previous := c.topology.Load()
+	request := &pb.RingRequest{}
+	if previous.epoch != nil {
+		request.KnownEpoch = &previous.epoch.Number
+	}
+	sent := time.Now()
+	reply, err := e.cluster.Ring(ctx, request)
+	if err != nil {
+		failure := newError("open", addr, status.Convert(err))
+		if !answered(failure) {
+			e.failed(time.Now())
+			failure.matches = []error{ErrConnect}
+		}
+		return failure
+	}
+	e.answered()
+	c.clock.learn(reply.GetServerTimeMs(), sent, time.Now())
+	next, err := newTopology(reply, previous)
+	if err != nil {
+		return &Error{Op: "open", Addr: addr, Code: codes.Internal, Message: "the node's ring: " + err.Error()}
+	}
+	c.topology.Store(next)
+	c.pool.keep(c.addresses(next))
+	return nil
+}
+
+// addresses are those that a topology or the caller of Open names.
+func (c *Client) addresses(t *topology) map[string]bool {
+	addrs := make(map[string]bool, len(t.rows)+len(c.seeds))
+	for _, row := range t.rows {
+		addrs[row.addr] = true
+	}
+	for _, addr := range c.seeds {
+		addrs[addr] = true
+	}
+	return addrs
+}
+
+// answered reports whether an error was made by a Starling server.
+func answered(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Reason != ""
+}

@@ -1,0 +1,106 @@
+package client
+
+import (
+	"context"
+	"iter"
+
+	"google.golang.org/grpc"
+
+	pb "github.com/starling-db/starling/proto/starling/v1"
+)
+
+// Range selects items of one partition key by their sort keys. The zero Range selects all.
+type Range struct {
+	// From and To are the first and the last sort key, both inclusive; nil is unbounded.
+	From, To []byte
+	// Limit is the most items in all; 0: no limit.
+	Limit int
+	// Reverse goes from the highest sort key down.
+	Reverse bool
+	// Resume goes on where a page with this token ended; all else must be the same.
+	Resume []byte
+}
+
+// Page is a run of consecutive items of a query or a scan. It may be empty.
+type Page struct {
+	Items []Item
+	// Resume goes on behind the page, on any node and in another process, too. Empty after the last page
+	// of a query.
+	Resume []byte
+	// Progress is the share of the bucket that a scan has read, 0 to 1; 0 in a query.
+	Progress float64
+	// Explain is set when it was asked for.
+	Explain *Explain
+}
+
+// maxPage is the most items that a server puts on one page.
+const maxPage = 10_000
+
+// Query yields the items of one partition key in the bytewise order of their sort keys, page by page. It
+// ends with the first error, whose page is the zero Page. Options: R or Consistency, Sloppy, Strict,
+// Timeout (of each page), WithExplain.
+func (c *Client) Query(ctx context.Context, bucket string, partition []byte, r Range, opts ...CallOption) iter.Seq2[Page, error] {
+	o := newCallOptions(opts)
+	return func(yield func(Page, error) bool) {
+		left := r.Limit
+		token := r.Resume
+		for {
+			request := &pb.QueryRequest{
+				Bucket: bucket, PartitionKey: partition, From: r.From, To: r.To, Reverse: r.Reverse,
+				Limit: uint32(min(left, maxPage)), PageToken: token, Options: o.read(),
+			}
+			page, err := c.queryPage(ctx, request, &o)
+			if err != nil {
+				yield(Page{}, err)
+				return
+			}
+			left -= len(page.Items)
+			token = page.Resume
+			if !yield(page, nil) || len(token) == 0 || (r.Limit > 0 && left <= 0) {
+				return
+			}
+		}
+	}
+}
+
+func (c *Client) queryPage(ctx context.Context, request *pb.QueryRequest, o *callOptions) (Page, error) {
+	to := target{bucket: request.GetBucket(), partition: request.GetPartitionKey(), spread: true}
+	reply, err := invoke(ctx, c, call{op: "query", to: to, timeout: o.timeout},
+		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.QueryResponse, error) {
+			return e.kv.Query(ctx, request, opts...)
+		})
+	if err != nil {
+		return Page{}, err
+	}
+	return Page{
+		Items:   itemsFromProto(reply.GetItems()),
+		Resume:  reply.GetNextPageToken(),
+		Explain: explainFromProto(reply.GetExplain()),
+	}, nil
+}
+
+// Items flattens the pages of a query or a scan. It ends with the first error, whose item is the zero
+// Item.
+func Items(pages iter.Seq2[Page, error]) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		for page, err := range pages {
+			if err != nil {
+				yield(Item{}, err)
+				return
+			}
+			for _, item := range page.Items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func itemsFromProto(items []*pb.Item) []Item {
+	out := make([]Item, len(items))
+	for i, item := range items {
+		out[i] = itemFromProto(item)
+	}
+	return out
+}
