@@ -1,0 +1,148 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	pb "github.com/starling-db/starling/proto/starling/v1"
+)
+
+// Pool calls peers. It is safe for concurrent use.
+type Pool struct {
+	o      Options
+	ctx    context.Context // ends with Close
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup // streams
+
+	mu     sync.RWMutex
+	links  map[linkKey]*link
+	closed bool
+}
+
+type linkKey struct {
+	id   NodeID
+	bulk bool
+}
+
+// NewPool returns a pool without connections. The options must have passed Validate.
+func NewPool(o Options) *Pool {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return &Pool{o: o.EnsureDefaults(), ctx: ctx, cancel: cancel, links: make(map[linkKey]*link)}
+}
+
+// Call sends a request and waits for its reply, until ctx ends (Options.DefaultTimeout when it has no deadline).
+// What is left of the deadline travels with the request. A request of BulkThreshold bytes or more goes over the bulk
+// stream. Id and TimeoutUs of req are ignored; what req refers to must never be modified afterwards, not even when
+// Call has returned, since it may still be on its way out.
+//
+// A reply has the body that belongs to the request's. Errors are *UnreachableError, *ExpiredError, *OverloadError,
+// *RefusedError, *SizeError, *ClockError, or *PeerError with what the peer answered.
+func (p *Pool) Call(ctx context.Context, peer Peer, req *pb.PeerRequest) (*pb.PeerReply, error) {
+	size := requestSize(req)
+	bulk := size >= p.o.BulkThreshold
+	reply, err := p.call(ctx, peer, req, size, bulk)
+	if pe := (*PeerError)(nil); !bulk && errors.As(err, &pe) && wantsBulk(pe.Err) && reads(req) {
+		return p.call(ctx, peer, req, size, true)
+	}
+	return reply, err
+}
+
+// CallBulk is Call over the peer's bulk stream: for hints, repair, transfer and whatever else may be large and late.
+func (p *Pool) CallBulk(ctx context.Context, peer Peer, req *pb.PeerRequest) (*pb.PeerReply, error) {
+	return p.call(ctx, peer, req, requestSize(req), true)
+}
+
+func (p *Pool) call(ctx context.Context, peer Peer, req *pb.PeerRequest, size int, bulk bool) (*pb.PeerReply, error) {
+	if limit := p.o.MessageBytes - frameOverhead; size > limit {
+		return nil, &SizeError{Size: size, Limit: limit}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, &ExpiredError{Peer: peer, Err: err}
+	}
+	ctx, deadline, cancel := withDeadline(ctx, p.o.DefaultTimeout)
+	defer cancel()
+	s, err := p.stream(peer, bulk)
+	if err != nil {
+		return nil, err
+	}
+	c := newCall(req, size, deadline)
+	if err := s.submit(c); err != nil {
+		return nil, err
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		if sent, open := s.abandon(c); open {
+			return nil, &ExpiredError{Peer: peer, Sent: sent, Err: ctx.Err()}
+		}
+		<-c.done
+	}
+	return c.reply, c.err
+}
+
+// stream is the present stream to a peer, or a new one if the link's backoff allows one.
+func (p *Pool) stream(peer Peer, bulk bool) (*stream, error) {
+	if peer.ID == (NodeID{}) || peer.Addr == "" {
+		return nil, &UnreachableError{Peer: peer, Err: fmt.Errorf("a peer needs an id and an address")}
+	}
+	key := linkKey{id: peer.ID, bulk: bulk}
+	p.mu.RLock()
+	l, closed := p.links[key], p.closed
+	p.mu.RUnlock()
+	if l == nil && !closed {
+		p.mu.Lock()
+		closed = p.closed
+		if l = p.links[key]; l == nil && !closed {
+			l = &link{pool: p, key: key}
+			p.links[key] = l
+		}
+		p.mu.Unlock()
+	}
+	if closed {
+		return nil, &UnreachableError{Peer: peer, Err: ErrClosed}
+	}
+	return l.current(peer)
+}
+
+// Wake lets the next call to a peer connect at once, whatever its backoff: gossip has said that it is back.
+func (p *Pool) Wake(id NodeID) {
+	for _, l := range p.linksOf(id) {
+		l.wake()
+	}
+}
+
+// Forget closes the connections to a peer and drops what is kept about it. Calls under way fail.
+func (p *Pool) Forget(id NodeID) {
+	links := p.linksOf(id)
+	p.mu.Lock()
+	delete(p.links, linkKey{id: id})
+	delete(p.links, linkKey{id: id, bulk: true})
+	p.mu.Unlock()
+	for _, l := range links {
+		l.close(errForgotten)
+	}
+}
+
+func (p *Pool) linksOf(id NodeID) []*link {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	found := []*link{p.links[linkKey{id: id}], p.links[linkKey{id: id, bulk: true}]}
+	return slices.DeleteFunc(found, func(l *link) bool { return l == nil })
+}
+
+// Close fails all calls, closes all connections and waits until their goroutines have ended. Calls after it fail.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	p.closed = true
+	links := p.links
+	p.links = nil
+	p.mu.Unlock()
+	for _, l := range links {
+		l.close(ErrClosed)
+	}
+	p.cancel(ErrClosed)
+	p.wg.Wait()
+}
