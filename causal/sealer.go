@@ -103,7 +103,7 @@ func (s Sealer) Open(item ItemKey, token []byte) (Past, error) {
 // tag delimits both keys by their lengths, so that no byte can move from one to the other.
 func (s Sealer) tag(item ItemKey, body []byte) (tag [tagSize]byte) {
 	mac := hmac.New(sha256.New, s.clusterID[:])
-	var head []byte
+	head := make([]byte, 0, 8+2*binary.MaxVarintLen64+len(item.Partition)+len(item.Sort))
 	head = binary.BigEndian.AppendUint64(head, item.Bucket)
 	head = binary.AppendUvarint(head, uint64(len(item.Partition)))
 	head = append(head, item.Partition...)
