@@ -1,0 +1,144 @@
+package storage
+
+import (
+	"context"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/starling-db/starling/causal"
+)
+
+// Merge is a state from another node, to be joined with what is here.
+type Merge struct {
+	Key    Key
+	Policy causal.Policy
+	// State's values are not kept. The caller has let the clock observe its HLCs.
+	State causal.State
+	// HintFor is the owner that this copy stands in for; zero: none.
+	HintFor NodeID
+	Sync    bool
+	Epoch   uint64
+}
+
+// Merge joins states into items, all in one batch with one fsync, and returns when those with Sync are on disk.
+// The result has one error for each: nil, *HintBudgetError, *CorruptError for what is stored, *KeyError, *LimitError
+// beyond causal.MaxVersions, or what kept the whole from being done. After an error of the context the states may have been
+// merged.
+func (s *Store) Merge(ctx context.Context, merges []Merge) []error {
+	errs := make([]error, len(merges))
+	if len(merges) == 0 {
+		return errs
+	}
+	if err := s.enter(); err != nil {
+		return fill(errs, err)
+	}
+	defer s.gate.leave()
+	indexes := stripesOf(len(merges), func(i int) uint64 { return merges[i].Key.Token })
+	if err := s.lock(ctx, indexes...); err != nil {
+		return fill(errs, err)
+	}
+	waits, err := s.applyMerges(merges, errs, indexes)
+	s.stripes.unlock(indexes...)
+	for _, c := range waits {
+		if err == nil {
+			err = s.await(ctx, c)
+		}
+	}
+	if err != nil {
+		return fill(errs, err)
+	}
+	return errs
+}
+
+// fill gives err to all that have none of their own.
+func fill(errs []error, err error) []error {
+	for i := range errs {
+		if errs[i] == nil {
+			errs[i] = err
+		}
+	}
+	return errs
+}
+
+// applyMerges fills one batch and applies it under the latches; it returns the commits to wait for.
+func (s *Store) applyMerges(merges []Merge, errs []error, indexes []int) ([]*commit, error) {
+	b := s.db.NewBatch()
+	seen := make(map[string]*item, len(merges))
+	sync := false
+	var waits []*commit
+	for i := range merges {
+		m := &merges[i]
+		changed, err := s.merge(b, seen, m)
+		if errs[i] = err; err != nil || !m.Sync {
+			continue
+		}
+		stripe := stripeOf(m.Key.Token)
+		if changed || s.stripes[stripe].unsynced {
+			sync = true
+		} else if c := s.stripes[stripe].pending.Load(); c != nil && !slices.Contains(waits, c) {
+			waits = append(waits, c)
+		}
+	}
+	if b.Empty() {
+		if !sync {
+			return waits, b.Close()
+		}
+		// Nothing new, but some of it was never synced.
+		if err := b.LogData(nil, nil); err != nil {
+			return nil, s.fail(err)
+		}
+	}
+	c, err := s.apply(b, sync, indexes...)
+	if err != nil || c == nil {
+		return waits, err
+	}
+	// The log is synced in order, so c is the last to finish.
+	return []*commit{c}, nil
+}
+
+// merge stages one state and reports whether it changed anything. Items that the batch has changed before are in seen.
+func (s *Store) merge(b *pebble.Batch, seen map[string]*item, m *Merge) (changed bool, err error) {
+	if err := m.Key.Check(); err != nil {
+		return false, err
+	}
+	key := string(AppendKey(nil, m.Key))
+	it := seen[key]
+	if it == nil {
+		if it, err = s.load(m.Key); err != nil {
+			return false, err
+		}
+		seen[key] = it
+	}
+	merged := causal.Merge(m.Policy, it.old.state, m.State)
+	if n := len(merged.Versions); n > causal.MaxVersions {
+		return false, &LimitError{What: "siblings", Value: int64(n), Limit: causal.MaxVersions}
+	}
+	before := it.new
+	it.new.state = merged
+	changed, err = s.oweMerge(it, m)
+	if err == nil {
+		changed = changed || !sameState(merged, it.old.state)
+		if !changed {
+			return it.dirty, nil
+		}
+		err = s.stage(b, it, []NodeID{m.HintFor}, false)
+	}
+	if err != nil {
+		it.new = before
+		return false, err
+	}
+	it.dirty = true
+	return true, nil
+}
+
+func (s *Store) oweMerge(it *item, m *Merge) (bool, error) {
+	if m.HintFor == (NodeID{}) || len(it.new.state.Versions) == 0 {
+		return false, nil
+	}
+	clock := s.clock.Load()
+	if clock == nil {
+		return false, ErrNoClock
+	}
+	return it.owe(m.HintFor, kindCopy, clock.Latest(), m.Epoch)
+}
