@@ -1,107 +1,111 @@
 package ring
 
-// exchange puts node into a hole of column m by trading cells between two rows, column by column, which
-// leaves every node's count in every column as it is. It reports whether it could. Of the trades that would do
-// it takes one that moves least.
+import "math/bits"
+
+// tradesCompared bounds the search for a cheaper trade once there is one.
+const tradesCompared = 1 << 12
+
+// exchange puts node into a hole of column m, if need be by trading cells between that row and another, column by
+// column, which leaves every node's count in every column as it is. Columns beyond m give way: what clashes
+// there is taken out, to be placed when its column is filled. Of all trades that would do it takes the one that
+// moves least, as far as it looks. It reports whether there was one.
 func (pl *planner) exchange(m, node int) bool {
-	best, least := trade{}, -1
+	var best *trade
+	compared := 0
 	for p := range pl.partitions {
 		if pl.row(p)[m] != hole {
 			continue
 		}
 		start := int(scatter(uint64(m), uint64(node), uint64(p)) % uint64(pl.partitions))
-		for i := range pl.partitions {
-			q := (start + i) % pl.partitions
-			if q == p || !pl.fits(q, m, node) {
-				continue
+		for i := range pl.partitions + 1 {
+			// The row as its own partner comes first: that is no trade at all.
+			q := p
+			if i > 0 {
+				q = (start + i) % pl.partitions
 			}
-			t, ok := pl.trade(p, q, m, node)
-			if !ok {
-				continue
+			if t, ok := pl.trade(p, q, m, node); ok && (best == nil || t.cost < best.cost) {
+				best = &t
 			}
-			if c := pl.tradeCost(t); least < 0 || c < least {
-				best, least = t, c
+			if best != nil {
+				compared++
 			}
-			if least <= 0 {
-				break
+			if best != nil && (best.cost <= 0 || compared > tradesCompared) {
+				pl.apply(best)
+				return true
 			}
 		}
 	}
-	if least < 0 {
+	if best == nil {
 		return false
 	}
 	pl.apply(best)
 	return true
 }
 
-// trade is an exchange of the cells in columns, a bit each, between rows p and q, after which node can have
-// column m of row p.
+// trade is two rows as they are to become, and by how much more then moves.
 type trade struct {
-	p, q, m, node int
-	columns       uint
+	p, q int
+	rowP [MaxReplicas]int
+	rowQ [MaxReplicas]int
+	cost int
 }
 
-// trade follows the alternating chain that starts with node in the hole at column m of row p: whatever clashes with what
-// came into its row goes to the other row. It fails when the chain comes back to column m or to a cell
-// that has moved already. When each row may hold an item (a zone, or a node) once only and q is without
-// node's, the chain is the path of König's proof and can't fail.
-func (pl *planner) trade(p, q, m, node int) (trade, bool) {
-	t := trade{p: p, q: q, m: m, node: node}
-	rowP, rowQ := pl.row(p), pl.row(q)
-	type arrival struct{ row, column, node int }
-	arrivals := make([]arrival, 1, 2*MaxReplicas)
-	arrivals[0] = arrival{p, m, node}
-	for len(arrivals) > 0 {
-		a := arrivals[len(arrivals)-1]
-		arrivals = arrivals[:len(arrivals)-1]
-		for x := range pl.replicas {
-			if x == a.column {
+// trade puts node in the hole at column m of row p and follows the alternating chain that starts there: what
+// clashes with a cell that came into its row goes over to the other row. It fails when the chain comes back to column m,
+// or to a cell that came over itself. While each row may hold an item (a zone, or a node) once only and q is
+// without node's, the chain is the path of König's proof and can't fail. A row that is its own partner must
+// take node without more ado.
+func (pl *planner) trade(p, q, m, node int) (t trade, ok bool) {
+	t.p, t.q = p, q
+	a, b := t.rowP[:pl.replicas], t.rowQ[:pl.replicas]
+	copy(a, pl.row(p))
+	copy(b, pl.row(q))
+	a[m] = node
+	moved := uint(1) << m
+	for todo := moved; todo != 0; {
+		x := bits.TrailingZeros(todo)
+		todo &^= 1 << x
+		for y := range m + 1 {
+			if y == x || !pl.clash(x, a[x], y, a[y]) && (x == m || !pl.clash(x, b[x], y, b[y])) {
 				continue
 			}
-			inP, inQ := rowP[x], rowQ[x]
-			moved := t.columns>>x&1 != 0
-			if moved {
-				inP, inQ = inQ, inP
-			}
-			if x == m {
-				inP, moved = node, true
-			}
-			there := inP
-			if a.row == q {
-				there = inQ
-			}
-			if !pl.clash(a.column, a.node, x, there) {
-				continue
-			}
-			if moved {
+			if p == q || moved>>y&1 != 0 {
 				return trade{}, false
 			}
-			t.columns |= 1 << x
-			arrivals = append(arrivals, arrival{p, x, inQ}, arrival{q, x, inP})
+			a[y], b[y] = b[y], a[y]
+			moved |= 1 << y
+			todo |= 1 << y
 		}
+	}
+	pl.clear(a, m)
+	t.cost = pl.rowCost(p, a) - pl.rowCost(p, pl.row(p))
+	if p != q {
+		pl.clear(b, m)
+		t.cost += pl.rowCost(q, b) - pl.rowCost(q, pl.row(q))
 	}
 	return t, true
 }
 
-// tradeCost is how much more moves with a trade than without it, node's own move included.
-func (pl *planner) tradeCost(t trade) int {
-	cost := pl.cost(t.p, t.m, t.node)
-	rowP, rowQ := pl.row(t.p), pl.row(t.q)
-	for x := range pl.replicas {
-		if t.columns>>x&1 != 0 {
-			cost += pl.cost(t.p, x, rowQ[x]) + pl.cost(t.q, x, rowP[x])
-			cost -= pl.cost(t.p, x, rowP[x]) + pl.cost(t.q, x, rowQ[x])
+// clear makes holes of the cells beyond column m that clash with one up to it.
+func (pl *planner) clear(row []int, m int) {
+	for y := m + 1; y < len(row); y++ {
+		for x := range m + 1 {
+			if pl.clash(x, row[x], y, row[y]) {
+				row[y] = hole
+			}
 		}
 	}
-	return cost
 }
 
-func (pl *planner) apply(t trade) {
-	rowP, rowQ := pl.row(t.p), pl.row(t.q)
-	for x := range pl.replicas {
-		if t.columns>>x&1 != 0 {
-			rowP[x], rowQ[x] = rowQ[x], rowP[x]
-		}
+func (pl *planner) apply(t *trade) {
+	pl.setRow(t.p, t.rowP[:pl.replicas])
+	if t.p != t.q {
+		pl.setRow(t.q, t.rowQ[:pl.replicas])
 	}
-	pl.put(t.p, t.m, t.node)
+}
+
+func (pl *planner) setRow(p int, row []int) {
+	for m, node := range row {
+		pl.put(p, m, node)
+	}
 }

@@ -125,12 +125,13 @@ func (pl *planner) release(m int) {
 	}
 }
 
-// fill leaves no hole in column m.
+// fill gives column m its owners: first what needs no trade, then the rest.
 func (pl *planner) fill(m int) {
-	pl.release(m)
+	pl.slide(m)
 	pl.hand(m)
+	pl.release(m)
 	for _, node := range pl.needy(m) {
-		for *pl.needOf(m, node) > 0 && pl.exchange(m, node) {
+		for *pl.needOf(m, node) > 0 && (pl.exchange(m, node) || pl.shunt(m, node)) {
 		}
 	}
 	pl.settle(m)

@@ -21,6 +21,7 @@ type planner struct {
 	replicas   int
 	round      []int // by column: which round of distinct zones it is in, from 0
 
+	moving   bool  // whether there is a previous layout
 	previous []int // as cells: the previous layout in indexes of the new members, hole where gone
 	before   []int // as need: how often a node was in a column of previous
 	cells    []int // partitions rows of replicas
@@ -45,6 +46,7 @@ func newPlanner(members []Member, in PlanInput) *planner {
 	}
 	pl.round = rounds(pl.zoneSize, in.Replicas)
 	if in.Previous != nil {
+		pl.moving = true
 		pl.learn(in.Previous)
 	}
 	pl.need = pl.quotas()
@@ -127,15 +129,29 @@ func (pl *planner) keep() {
 	}
 }
 
-// cost is what it takes to have node in column m of row p: for how many prefixes of the row it is a new owner,
-// who has to be sent the partition.
-func (pl *planner) cost(p, m, node int) int {
-	if node == hole {
+// rowCost is what it takes to make row p like this: the number of new owners, each of whom has to be sent the
+// partition, in all prefixes of the row together. A hole counts as a new owner.
+func (pl *planner) rowCost(p int, row []int) int {
+	if !pl.moving {
 		return 0
 	}
-	was := slices.Index(pl.previous[p*pl.replicas:(p+1)*pl.replicas], node)
-	if was < 0 {
-		was = pl.replicas
+	cost := 0
+	for m, node := range row {
+		was := pl.replicas
+		if node != hole {
+			was = pl.wasAt(p, node)
+		}
+		cost += max(0, was-m)
 	}
-	return max(0, was-m)
+	return cost
+}
+
+// wasAt is the column of row p that node had in the previous layout, or replicas where it had none.
+func (pl *planner) wasAt(p, node int) int {
+	for m, other := range pl.previous[p*pl.replicas : (p+1)*pl.replicas] {
+		if other == node {
+			return m
+		}
+	}
+	return pl.replicas
 }
