@@ -54,6 +54,9 @@ func (ss *session) accept(in *incoming) error {
 	return nil
 }
 
+// timeout is how long the caller still waits, counted from when the frame was read. What the frame spent on its way, or
+// in the buffers of a node that was stopped, is not seen: clocks of two nodes can't be compared finely enough. Windows and
+// bounds keep such stale work small.
 func timeout(m *pb.PeerRequest) time.Duration {
 	return time.Duration(min(m.TimeoutUs, uint64(maxTimeout.Microseconds()))) * time.Microsecond
 }
