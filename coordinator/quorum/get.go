@@ -100,7 +100,7 @@ func (g *Get) Start() []Action {
 // After the verdict an answer tells only who holds the result.
 func (g *Get) Replied(place int, full bool, digest causal.Digest) []Action {
 	p := g.at(place)
-	if p == nil || p.out || p.answered && !p.reading {
+	if p == nil || p.asked && !p.reading {
 		return nil
 	}
 	if p.reading && p.kind == ReadFull && !full {

@@ -40,19 +40,19 @@ func (g *Get) Wrote(place int) []Action {
 	return nil
 }
 
-// WriteFailed reports that a write-back failed. Another candidate takes the join in its stead if
-// one is left.
+// WriteFailed reports that a write-back failed. The place is out of it, a read that may still be on
+// its way included, and another candidate takes the join in its stead if one is left.
 func (g *Get) WriteFailed(place int) []Action {
 	p := g.at(place)
 	if p == nil || p.write != awaited {
 		return nil
 	}
-	p.write, p.out = failed, true
+	p.write, p.out, p.reading = failed, true, false
 	return g.settle()
 }
 
-// settle looks whether enough places hold the join, and sends it to more while those that hold it
-// or are about to are too few and the others could still make up for that.
+// settle looks whether enough places hold the join. While those that do or are about to are too few
+// it sends the join to more, if there are enough for that to help.
 func (g *Get) settle() []Action {
 	if g.verdict != Conflict || !g.joined {
 		return nil

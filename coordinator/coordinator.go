@@ -1,0 +1,178 @@
+// Package coordinator runs one client request over the replicas of an item: fan-out, deadlines,
+// stand-ins, hedges, late answers and repair. Who counts and when it is decided is the business of
+// coordinator/quorum, a pure state machine; this package is the shell that drives it with real
+// messages and timers. The design follows Dynamo, sections 4.5 and 4.6.
+//
+// It knows neither disk nor wire: both come in as functions (Replicas, Cluster), so that its tests
+// can lose, delay and reorder every message.
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/ring"
+)
+
+// Replicas is how the coordinator reaches data, its own node's included. Every function obeys the
+// deadline of its context.
+type Replicas struct {
+	// Mint writes a new version into the own copy of the item and returns before that is durable.
+	Mint func(context.Context, MintRequest) (Minted, error)
+	// Write merges a state into a replica's copy and returns once it is as durable as asked.
+	Write func(context.Context, ring.NodeID, WriteRequest) error
+	// Read returns a replica's state of an item, or its digest alone.
+	Read func(context.Context, ring.NodeID, ReadRequest) (ReadReply, error)
+	// Range returns a replica's items between two storage keys.
+	Range func(context.Context, ring.NodeID, RangeRequest) (RangeReply, error)
+	// ItemOf tells which item a range key addresses.
+	ItemOf func(bucket uint64, key []byte) (causal.ItemKey, error)
+	// Owe records durably, on the own node, that an owner lacks the item's present state.
+	Owe func(context.Context, causal.ItemKey, ring.NodeID, uint64) error
+}
+
+// Health is what is known of a node's reachability.
+type Health uint8
+
+const (
+	// Up: it answers.
+	Up Health = iota
+	// Slow: it is there and late. A sloppy quorum goes round it; a strict one still needs it.
+	Slow
+	// Down: it can't be reached.
+	Down
+)
+
+// Cluster is the coordinator's view of the ring and of its peers. All functions are called on the
+// path of every request and must not block.
+type Cluster struct {
+	Self   ring.NodeID
+	Epoch  func() *ring.Epoch
+	Health func(ring.NodeID) Health
+	// Latency is the recent round trip to a node, by which reads choose. Zero: unknown.
+	Latency func(ring.NodeID) time.Duration
+	// Late is told of each replica that let its budget pass.
+	Late func(ring.NodeID)
+}
+
+// Options tune a Coordinator.
+type Options struct {
+	Cluster  Cluster
+	Replicas Replicas
+	// SlowWrite is the time after which a fallback stands in for an owner that has not
+	// acknowledged. Default 100 ms.
+	SlowWrite time.Duration
+	// Hedge returns the time after which a read that has not been answered asks one more replica:
+	// the recent 95th percentile. Default: 25 ms, always.
+	Hedge func(ring.NodeID) time.Duration
+	// Linger is how long messages that are on their way may outlive the reply, so that late
+	// answers can be counted and repaired. Default 3 s.
+	Linger time.Duration
+	// Repairs bounds the repairs that run after replies; those beyond are left to the next read.
+	// Default 256.
+	Repairs int
+	Now     func() time.Time
+}
+
+// EnsureDefaults fills in what is zero.
+func (o *Options) EnsureDefaults() {
+	if o.SlowWrite == 0 {
+		o.SlowWrite = 100 * time.Millisecond
+	}
+	if o.Hedge == nil {
+		o.Hedge = func(ring.NodeID) time.Duration { return 25 * time.Millisecond }
+	}
+	if o.Linger == 0 {
+		o.Linger = 3 * time.Second
+	}
+	if o.Repairs == 0 {
+		o.Repairs = 256
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Cluster.Late == nil {
+		o.Cluster.Late = func(ring.NodeID) {}
+	}
+}
+
+// Stats counts what a coordinator did beside answering.
+type Stats struct {
+	ReadRepairs    atomic.Uint64 // states sent to replicas that were behind, before or after the reply
+	RepairsSkipped atomic.Uint64 // repairs left out because too many were running
+	Hedges         atomic.Uint64
+	StandIns       atomic.Uint64 // states sent to fallbacks
+	Owed           atomic.Uint64 // hints kept by the coordinator itself
+	OweFailed      atomic.Uint64 // such hints that could not be stored
+}
+
+// Coordinator runs requests. Its methods may be called from any number of goroutines.
+type Coordinator struct {
+	Options
+	Stats   Stats
+	repairs chan struct{} // a token per repair that runs after a reply
+
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup // requests and what lingers of them
+	closing context.Context
+	cancel  context.CancelFunc
+}
+
+// ErrClosed is returned by a coordinator that is stopping. Nothing was done.
+var ErrClosed = errors.New("coordinator is closed")
+
+// New returns a Coordinator. Close it.
+func New(o Options) *Coordinator {
+	o.EnsureDefaults()
+	c := &Coordinator{Options: o, repairs: make(chan struct{}, o.Repairs)}
+	c.closing, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Close refuses new requests, cancels the messages still on their way and returns when nothing of
+// any request runs any more.
+func (c *Coordinator) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.running.Wait()
+}
+
+// enter registers a request; the caller calls c.running.Done when it has returned. Whatever the
+// request leaves behind registers itself while the request is still counted.
+func (c *Coordinator) enter() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClosed
+	}
+	c.running.Add(1)
+	return nil
+}
+
+// linger runs f behind the reply, owned by the Coordinator. Only a registered request may call it.
+func (c *Coordinator) linger(f func()) {
+	c.running.Add(1)
+	go func() {
+		defer c.running.Done()
+		f()
+	}()
+}
+
+// messageContext is the context of a request's messages: they outlive the request itself by up to
+// Linger, but neither the coordinator nor their own time.
+func (c *Coordinator) messageContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := c.Linger
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = max(timeout, deadline.Sub(c.Now()))
+	}
+	out, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	stop := context.AfterFunc(c.closing, cancel)
+	return out, func() { stop(); cancel() }
+}

@@ -1,0 +1,167 @@
+package coordinator
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/ring"
+)
+
+// placement is where one item lives, planned once per request at one epoch.
+type placement struct {
+	token     ring.Token
+	partition int
+	n         int
+	epoch     *ring.Epoch
+	// places are the guardians: the first n are owners, the others fallbacks.
+	places []ring.NodeID
+	health []Health
+	self   int // the own place, -1 when the node is no guardian
+}
+
+// place plans a request; nodes in avoid count as down whatever their health.
+func (c *Coordinator) place(item causal.ItemKey, n int, avoid []ring.NodeID) *placement {
+	epoch := c.Cluster.Epoch()
+	token := ring.TokenOf(item.Bucket, item.Partition)
+	return c.placeAt(epoch, token, epoch.Base.PartitionOf(token), n, avoid)
+}
+
+func (c *Coordinator) placeAt(epoch *ring.Epoch, token ring.Token, partition, n int, avoid []ring.NodeID) *placement {
+	pl := &placement{token: token, partition: partition, epoch: epoch, self: -1}
+	pl.places = epoch.Base.Guardians(partition, n)
+	pl.n = min(n, len(pl.places))
+	pl.health = make([]Health, len(pl.places))
+	for i, id := range pl.places {
+		switch {
+		case id == c.Cluster.Self:
+			pl.self = i
+		case slices.Contains(avoid, id):
+			pl.health[i] = Down
+		default:
+			pl.health[i] = c.Cluster.Health(id)
+		}
+	}
+	return pl
+}
+
+// usable tells for each place whether a request should count on it. A slow owner is gone round by a
+// sloppy quorum, which has others to turn to, but needed by a strict one.
+func (pl *placement) usable(strict bool) []bool {
+	up := make([]bool, len(pl.places))
+	for i, h := range pl.health {
+		up[i] = h == Up || strict && h == Slow && i < pl.n
+	}
+	return up
+}
+
+// live counts the places that could count towards a quorum.
+func (pl *placement) live(strict bool) int {
+	live := 0
+	for i, ok := range pl.usable(strict) {
+		if ok && (i < pl.n || !strict) {
+			live++
+		}
+	}
+	return min(live, pl.n)
+}
+
+// Route is where a write may be coordinated.
+type Route struct {
+	// Owner: this node owns the item and coordinates.
+	Owner bool
+	// Others to hand the request to, best first. A write that reached none of them may be
+	// coordinated here when Guardian is set.
+	Others   []ring.NodeID
+	Guardian bool
+	Live     int
+}
+
+// Route tells who may coordinate a write of the item: its owners, because they hold it, so that
+// what they mint stands on all they have seen. Only when none can be reached does a sloppy write
+// go to a fallback.
+func (c *Coordinator) Route(item causal.ItemKey, n int, strict bool) Route {
+	pl := c.place(item, n, nil)
+	if pl.self >= 0 && pl.self < pl.n {
+		return Route{Owner: true, Live: pl.live(strict)}
+	}
+	r := Route{Guardian: pl.self >= 0 && !strict, Live: pl.live(strict)}
+	owners := c.bySpeed(pl.places[:pl.n])
+	for _, want := range []Health{Up, Slow} {
+		for _, id := range owners {
+			if pl.healthOf(id) == want && (want == Up || strict) {
+				r.Others = append(r.Others, id)
+			}
+		}
+	}
+	if strict || r.Guardian {
+		return r
+	}
+	for i := pl.n; i < len(pl.places); i++ {
+		if pl.health[i] == Up {
+			r.Others = append(r.Others, pl.places[i])
+		}
+	}
+	return r
+}
+
+func (pl *placement) healthOf(id ring.NodeID) Health {
+	return pl.health[slices.Index(pl.places, id)]
+}
+
+// bySpeed orders nodes by what they took of late, this node first, unknown ones before slow ones.
+func (c *Coordinator) bySpeed(nodes []ring.NodeID) []ring.NodeID {
+	out := slices.Clone(nodes)
+	took := func(id ring.NodeID) time.Duration {
+		if id == c.Cluster.Self {
+			return -1
+		}
+		return c.Cluster.Latency(id)
+	}
+	slices.SortStableFunc(out, func(a, b ring.NodeID) int { return cmp.Compare(took(a), took(b)) })
+	return out
+}
+
+// candidate is a node that a read may ask.
+type candidate struct {
+	node    ring.NodeID
+	hintFor ring.NodeID // the owner that it stands in for
+}
+
+func (t candidate) fallback() bool { return !t.hintFor.IsZero() }
+
+// readers lists whom a read may ask, in the order in which it does: owners by speed, slow ones
+// last; then, for a sloppy read, the fallbacks that would have taken writes in the place of owners
+// that can't be reached. owners is the number of owners among them.
+func (c *Coordinator) readers(pl *placement, strict bool) (list []candidate, owners int) {
+	var fast, slow []ring.NodeID
+	for i, id := range pl.places[:pl.n] {
+		switch pl.health[i] {
+		case Up:
+			fast = append(fast, id)
+		case Slow:
+			slow = append(slow, id)
+		}
+	}
+	for _, id := range c.bySpeed(fast) {
+		list = append(list, candidate{node: id})
+	}
+	if strict {
+		for _, id := range slow {
+			list = append(list, candidate{node: id})
+		}
+		return list, len(list)
+	}
+	owners = len(list)
+	usable := pl.usable(false)
+	for _, t := range pl.epoch.Base.Preflist(pl.partition, pl.n, func(id ring.NodeID) bool {
+		i := slices.Index(pl.places, id)
+		return i >= 0 && usable[i]
+	}) {
+		if !t.HintFor.IsZero() {
+			list = append(list, candidate{node: t.Node, hintFor: t.HintFor})
+		}
+	}
+	return list, owners
+}

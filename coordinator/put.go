@@ -1,0 +1,247 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/coordinator/quorum"
+	"github.com/starling-db/starling/ring"
+)
+
+// PutRequest is one write of one item. A delete is a write of a tombstone.
+type PutRequest struct {
+	Item    causal.ItemKey
+	N, W    int
+	Policy  causal.Policy
+	Strict  bool
+	Sync    bool
+	Write   causal.Write
+	Explain bool
+	// Avoid are nodes that this request found unreachable on its way here.
+	Avoid []ring.NodeID
+}
+
+// PutResult is what a write that reached its quorum left.
+type PutResult struct {
+	Version causal.Version
+	// State is the item on the coordinator, the new version included.
+	State    causal.State
+	Repeated bool
+	quorum.Count
+	Trace *Trace
+}
+
+// Put mints a version on this node, which must be an owner of the item or, in a sloppy quorum, a
+// fallback while an owner is down, and sends the item's whole state to the other owners while the
+// own copy syncs. It returns once W owners, or stand-ins for distinct owners, have acknowledged.
+//
+// A *QuorumError of kind ErrRefused means that nothing was written; of kind ErrUnknown, that the
+// write may still take effect, and that trying again with the same request id is safe. Errors of
+// Mint are returned as they are: nothing was written.
+func (c *Coordinator) Put(ctx context.Context, req PutRequest) (PutResult, error) {
+	if err := c.enter(); err != nil {
+		return PutResult{}, err
+	}
+	defer c.running.Done()
+	pl := c.place(req.Item, req.N, req.Avoid)
+	if pl.self < 0 || req.Strict && pl.self >= pl.n {
+		return PutResult{}, ErrNotCoordinator
+	}
+	plan := quorum.PutPlan{N: pl.n, W: req.W, Strict: req.Strict, Up: pl.usable(req.Strict), Self: pl.self}
+	if count, refused := plan.Refusal(); refused {
+		return PutResult{}, &QuorumError{Op: "put", Kind: ErrRefused, Count: count}
+	}
+	run := newPutRun(c, req, pl, plan)
+	if err := run.start(ctx); err != nil {
+		return PutResult{}, err
+	}
+	err := run.await(ctx)
+	count := run.tally.Count()
+	result := PutResult{
+		Version: run.minted.Version, State: run.minted.State, Repeated: run.minted.Repeated,
+		Count: count, Trace: run.trace.done(count.Required, count.Received),
+	}
+	run.trace = nil // what comes later is not in it, and belongs to another goroutine
+	c.linger(run.finish)
+	return result, err
+}
+
+// putRun is one write on its way. It is used by one goroutine at a time: the caller's until the
+// verdict, then the one that waits for the stragglers.
+type putRun struct {
+	c      *Coordinator
+	req    PutRequest
+	pl     *placement
+	tally  *quorum.Put
+	trace  *tracer
+	minted Minted
+	causes []Cause
+
+	msgs     context.Context // of the messages: outlives the request
+	cancel   context.CancelFunc
+	events   chan putEvent // room for one per place: a send never blocks
+	inFlight int
+	sent     []sentState
+	budgets  []budget // of unanswered sends, oldest first
+}
+
+type putEvent struct {
+	place int
+	err   error
+}
+
+type sentState struct {
+	answered bool
+	handle   int
+}
+
+// budget is when a place becomes slow.
+type budget struct {
+	place int
+	at    time.Time
+}
+
+func newPutRun(c *Coordinator, req PutRequest, pl *placement, plan quorum.PutPlan) *putRun {
+	return &putRun{
+		c: c, req: req, pl: pl, tally: quorum.NewPut(plan), trace: c.newTracer(req.Explain, pl, req.Strict),
+		events: make(chan putEvent, len(pl.places)), sent: make([]sentState, len(pl.places)),
+	}
+}
+
+// start mints and sends. After an error nothing was written and nothing is on its way.
+func (r *putRun) start(ctx context.Context) error {
+	sends := r.tally.Start()
+	minted, err := r.c.Replicas.Mint(ctx, MintRequest{
+		Item: r.req.Item, Policy: r.req.Policy, Write: r.req.Write, Sync: r.req.Sync,
+		HintFor: r.ownHints(sends), Epoch: r.pl.epoch.Number,
+	})
+	if err != nil {
+		return err
+	}
+	r.minted = minted
+	r.msgs, r.cancel = r.c.messageContext(ctx)
+	r.send(sends)
+	return nil
+}
+
+// ownHints are the owners for which the own copy is kept as a hint from the first: the one that
+// this node stands in for, and those that are down with nobody to stand in for them. They go into
+// the mint's own batch, so that a crash right after it forgets none.
+func (r *putRun) ownHints(sends []quorum.Send) []ring.NodeID {
+	served := make([]bool, r.pl.n)
+	var out []ring.NodeID
+	for _, s := range sends {
+		if s.Place == r.pl.self && s.For != s.Place {
+			out = append(out, r.pl.places[s.For])
+		}
+		served[s.For] = true
+	}
+	for owner, ok := range served {
+		if !ok {
+			out = append(out, r.pl.places[owner])
+		}
+	}
+	return out
+}
+
+func (r *putRun) send(sends []quorum.Send) {
+	for _, s := range sends {
+		m := Message{Node: r.pl.places[s.Place], Fallback: s.Place >= r.pl.n, Action: "write", Versions: dots(r.minted.State)}
+		write := WriteRequest{
+			Item: r.req.Item, N: r.req.N, Policy: r.req.Policy, State: r.minted.State, Sync: r.req.Sync, Epoch: r.pl.epoch.Number,
+		}
+		if s.For != s.Place {
+			write.HintFor = r.pl.places[s.For]
+			m.HintFor = write.HintFor
+			r.c.Stats.StandIns.Add(1)
+		}
+		r.sent[s.Place] = sentState{handle: r.trace.asked(m)}
+		r.budgets = append(r.budgets, budget{s.Place, r.c.Now().Add(r.c.SlowWrite)})
+		r.inFlight++
+		go func() { // ends by r.msgs; finish waits for its event
+			if s.Place == r.pl.self {
+				r.events <- putEvent{s.Place, r.minted.Durable(r.msgs)}
+				return
+			}
+			r.events <- putEvent{s.Place, r.c.Replicas.Write(r.msgs, r.pl.places[s.Place], write)}
+		}()
+	}
+}
+
+// await drives the tally until it is decided or the request's time is up.
+func (r *putRun) await(ctx context.Context) error {
+	timer := time.NewTimer(r.c.SlowWrite)
+	defer timer.Stop()
+	for r.tally.Verdict() == quorum.Pending {
+		select {
+		case ev := <-r.events:
+			r.take(ev)
+		case <-timer.C:
+			r.expire(timer)
+		case <-ctx.Done():
+			return r.failed(ctx.Err())
+		}
+	}
+	if r.tally.Verdict() == quorum.Lost {
+		return r.failed(nil)
+	}
+	return nil
+}
+
+func (r *putRun) take(ev putEvent) {
+	r.inFlight--
+	r.sent[ev.place].answered = true
+	r.trace.answered(r.sent[ev.place].handle, ev.err, nil)
+	if ev.err == nil {
+		r.send(r.tally.Ack(ev.place))
+		return
+	}
+	r.causes = append(r.causes, Cause{r.pl.places[ev.place].String(), ev.err})
+	r.send(r.tally.Fail(ev.place))
+}
+
+// expire tells the tally of the places whose budget has passed.
+func (r *putRun) expire(timer *time.Timer) {
+	now := r.c.Now()
+	for len(r.budgets) > 0 && !r.budgets[0].at.After(now) {
+		place := r.budgets[0].place
+		r.budgets = r.budgets[1:]
+		if !r.sent[place].answered {
+			if place != r.pl.self {
+				r.c.Cluster.Late(r.pl.places[place])
+			}
+			r.send(r.tally.Slow(place))
+		}
+	}
+	if len(r.budgets) > 0 {
+		timer.Reset(max(r.budgets[0].at.Sub(now), time.Millisecond))
+	}
+}
+
+func (r *putRun) failed(cause error) error {
+	return &QuorumError{Op: "put", Kind: ErrUnknown, Count: r.tally.Count(), Causes: r.causes, Err: cause}
+}
+
+// finish waits for the stragglers and then sees to it that every owner that has neither
+// acknowledged nor got a stand-in is reminded by this node, so that handoff mends it in seconds.
+func (r *putRun) finish() {
+	defer r.cancel()
+	for r.inFlight > 0 {
+		r.take(<-r.events)
+	}
+	for _, owner := range r.tally.Owed() {
+		r.owe(r.pl.places[owner])
+	}
+}
+
+func (r *putRun) owe(owner ring.NodeID) {
+	ctx, cancel := context.WithTimeout(context.Background(), r.c.Linger)
+	defer cancel()
+	r.c.Stats.Owed.Add(1)
+	err := r.c.Replicas.Owe(ctx, r.req.Item, owner, r.pl.epoch.Number)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		r.c.Stats.OweFailed.Add(1)
+	}
+}

@@ -1,0 +1,316 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/coordinator/quorum"
+	"github.com/starling-db/starling/ring"
+)
+
+// ReadRange is one page of a ranged read within one partition of the ring.
+type ReadRange struct {
+	Bucket     uint64
+	N, R       int
+	Policy     causal.Policy
+	Strict     bool
+	Sync       bool
+	Token      ring.Token // of the partition key, or of any in the partition
+	Start, End []byte     // storage's range keys; End is exclusive
+	Reverse    bool
+	LimitItems int   // live items to return, at least 1
+	LimitBytes int64 // of a replica's answer
+	Explain    bool
+}
+
+// Page holds items in order. Unless Done, more may follow behind Last, the last key that was read
+// (live or not); forward reads go on behind it, reverse reads before it.
+type Page struct {
+	Items []RangeItem
+	Last  []byte
+	Done  bool
+	quorum.Count
+	Trace *Trace
+}
+
+// errNothing is an answer that neither holds an item nor ends the range: no progress could be made on it.
+var errNothing = errors.New("replica sent a part of the range without any item")
+
+// replicaSlack is how many items more than wanted a replica is asked for, so that a few
+// tombstones don't cost another round.
+const replicaSlack = 16
+
+// Range reads one page from R replicas and joins it item by item. A replica that stopped at its
+// limit says nothing of what lies behind, so the page ends at the nearest such end: a limit hides
+// nothing. Items in which the replicas differ are written back as by Get before the page is
+// returned. A page may hold fewer live items than asked for, even none, without being the last.
+func (c *Coordinator) Range(ctx context.Context, req ReadRange) (Page, error) {
+	if err := c.enter(); err != nil {
+		return Page{}, err
+	}
+	defer c.running.Done()
+	epoch := c.Cluster.Epoch()
+	pl := c.placeAt(epoch, req.Token, epoch.Base.PartitionOf(req.Token), req.N, nil)
+	list, owners := c.readers(pl, req.Strict)
+	plan := quorum.GetPlan{N: pl.n, R: req.R, Candidates: len(list), Owners: owners}
+	if count, refused := plan.Refusal(); refused {
+		return Page{}, &QuorumError{Op: "range", Kind: ErrRefused, Count: count}
+	}
+	run := &rangeRun{c: c, req: req, pl: pl, list: list, plan: plan, trace: c.newTracer(req.Explain, pl, req.Strict)}
+	replies, err := run.collect(ctx)
+	if err != nil {
+		return Page{}, err
+	}
+	page := merge(req.Policy, req.Reverse, req.LimitItems, replies)
+	if err := run.settle(ctx, page.merged); err != nil {
+		return Page{}, err
+	}
+	page.Count = quorum.Count{Required: req.R, Received: len(replies), Live: len(list), Fallbacks: fallbacks(list, replies)}
+	page.Trace = run.trace.done(req.R, len(replies))
+	return page.Page, nil
+}
+
+func fallbacks(list []candidate, replies []rangeAnswer) int {
+	n := 0
+	for _, a := range replies {
+		if list[a.place].fallback() {
+			n++
+		}
+	}
+	return n
+}
+
+type rangeRun struct {
+	c     *Coordinator
+	req   ReadRange
+	pl    *placement
+	list  []candidate
+	plan  quorum.GetPlan
+	trace *tracer
+}
+
+type rangeAnswer struct {
+	place  int
+	handle int
+	reply  RangeReply
+	err    error
+}
+
+// collect asks R candidates, and another for each that fails or is late.
+func (r *rangeRun) collect(ctx context.Context) ([]rangeAnswer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan rangeAnswer, len(r.list))
+	asked, failed := 0, 0
+	var got []rangeAnswer
+	var causes []Cause
+	ask := func(hedged bool) {
+		place := asked
+		asked++
+		to := r.list[place]
+		handle := r.trace.asked(Message{Node: to.node, Fallback: to.fallback(), HintFor: to.hintFor, Hedged: hedged, Action: "range"})
+		r.c.linger(func() {
+			reply, err := r.c.Replicas.Range(ctx, to.node, r.request())
+			answers <- rangeAnswer{place, handle, reply, err}
+		})
+	}
+	for asked < r.req.R {
+		ask(false)
+	}
+	hedge := time.NewTimer(r.c.Hedge(r.list[0].node))
+	defer hedge.Stop()
+	fail := func(err error) error {
+		count := quorum.Count{Required: r.req.R, Received: len(got), Live: len(r.list)}
+		return &QuorumError{Op: "range", Kind: ErrTooFew, Count: count, Causes: causes, Err: err}
+	}
+	for len(got) < r.req.R {
+		select {
+		case a := <-answers:
+			if a.err == nil && !a.reply.Exhausted && len(a.reply.Items) == 0 {
+				a.err = errNothing
+			}
+			r.trace.answered(a.handle, a.err, nil)
+			if a.err == nil {
+				got = append(got, a)
+				continue
+			}
+			failed++
+			causes = append(causes, Cause{r.list[a.place].node.String(), a.err})
+			if asked < len(r.list) {
+				ask(false)
+			} else if asked-failed < r.req.R {
+				return nil, fail(ctx.Err())
+			}
+		case <-hedge.C:
+			if asked < len(r.list) {
+				r.c.Stats.Hedges.Add(1)
+				ask(true)
+				hedge.Reset(r.c.Hedge(r.list[asked-1].node))
+			}
+		case <-ctx.Done():
+			return nil, fail(ctx.Err())
+		case <-r.c.closing.Done():
+			return nil, ErrClosed
+		}
+	}
+	return got, nil
+}
+
+func (r *rangeRun) request() RangeRequest {
+	return RangeRequest{
+		Bucket: r.req.Bucket, N: r.req.N, Partition: r.pl.partition, Start: r.req.Start, End: r.req.End, Reverse: r.req.Reverse,
+		LimitItems: r.req.LimitItems + replicaSlack, LimitBytes: r.req.LimitBytes, Epoch: r.pl.epoch.Number,
+	}
+}
+
+// mergedItem is an item of a page with what each answer held of it.
+type mergedItem struct {
+	key    []byte
+	join   causal.State
+	held   []held
+	differ bool
+}
+
+// held is one answer's digest of an item; zero where it had none.
+type held struct {
+	place  int
+	digest causal.Digest
+}
+
+type mergedPage struct {
+	Page
+	merged []mergedItem
+}
+
+// merge joins the answers of a page. It is pure. The page ends where the first answer that was cut
+// short ends, or where it holds as many live items as asked for.
+func merge(policy causal.Policy, reverse bool, limit int, answers []rangeAnswer) mergedPage {
+	before := func(a, b []byte) bool { return bytes.Compare(a, b) < 0 != reverse && !bytes.Equal(a, b) }
+	var horizon []byte // the last key that every answer covers; nil: all of them cover everything
+	for _, a := range answers {
+		if a.reply.Exhausted {
+			continue
+		}
+		last := a.reply.Items[len(a.reply.Items)-1].Key
+		if horizon == nil || before(last, horizon) {
+			horizon = last
+		}
+	}
+	out := mergedPage{Page: Page{Done: horizon == nil, Last: horizon}}
+	next := make([]int, len(answers))
+	for {
+		var key []byte
+		for i, a := range answers {
+			if next[i] < len(a.reply.Items) {
+				if k := a.reply.Items[next[i]].Key; key == nil || before(k, key) {
+					key = k
+				}
+			}
+		}
+		if key == nil || horizon != nil && before(horizon, key) {
+			return out
+		}
+		if len(out.Items) == limit {
+			out.Done, out.Last = false, out.merged[len(out.merged)-1].key
+			return out
+		}
+		item := mergeItem(policy, key, answers, next)
+		out.merged = append(out.merged, item)
+		if item.join.Live() {
+			out.Items = append(out.Items, RangeItem{Key: key, State: item.join})
+		}
+	}
+}
+
+// mergeItem joins the answers' states of one key and moves their cursors behind it.
+func mergeItem(policy causal.Policy, key []byte, answers []rangeAnswer, next []int) mergedItem {
+	item := mergedItem{key: key, held: make([]held, len(answers))}
+	for i, a := range answers {
+		item.held[i].place = a.place
+		if n := next[i]; n < len(a.reply.Items) && bytes.Equal(a.reply.Items[n].Key, key) {
+			item.held[i].digest = a.reply.Items[n].State.Digest()
+			item.join = causal.Merge(policy, item.join, a.reply.Items[n].State)
+			next[i]++
+		}
+	}
+	digest := item.join.Digest()
+	item.differ = slices.ContainsFunc(item.held, func(h held) bool { return h.digest != digest })
+	return item
+}
+
+// settleParallel bounds the write-backs of one page.
+const settleParallel = 32
+
+// settle writes back the items in which the answers differed.
+func (r *rangeRun) settle(ctx context.Context, items []mergedItem) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(settleParallel)
+	for _, item := range items {
+		if item.differ {
+			g.Go(func() error { return r.settleItem(ctx, item) })
+		}
+	}
+	return g.Wait()
+}
+
+// settleItem runs the tally of a Get whose answers are there already.
+func (r *rangeRun) settleItem(ctx context.Context, item mergedItem) error {
+	tally := quorum.NewGet(r.plan)
+	tally.Start()
+	for _, h := range item.held {
+		tally.Replied(h.place, true, h.digest)
+	}
+	if tally.Verdict() != quorum.Conflict {
+		return nil
+	}
+	todo := tally.Join(item.join.Digest())
+	done := make(chan writeDone, 2*len(r.list))
+	running := 0
+	for {
+		for _, a := range todo {
+			running++
+			r.c.Stats.ReadRepairs.Add(1)
+			r.c.linger(func() { done <- writeDone{a.Place, r.writeBack(ctx, a.Place, item)} })
+		}
+		todo = nil
+		if v := tally.Verdict(); v == quorum.Stable && (running == 0 || r.req.R > 1) {
+			return nil
+		} else if v == quorum.ReadLost {
+			return &QuorumError{Op: "range", Kind: ErrUnstable, Count: tally.Count(), Err: ctx.Err()}
+		}
+		select {
+		case d := <-done:
+			running--
+			if d.err != nil {
+				todo = tally.WriteFailed(d.place)
+			} else {
+				todo = tally.Wrote(d.place)
+			}
+		case <-ctx.Done():
+			return &QuorumError{Op: "range", Kind: ErrUnstable, Count: tally.Count(), Err: ctx.Err()}
+		}
+	}
+}
+
+type writeDone struct {
+	place int
+	err   error
+}
+
+func (r *rangeRun) writeBack(ctx context.Context, place int, item mergedItem) error {
+	address, err := r.c.Replicas.ItemOf(r.req.Bucket, item.key)
+	if err != nil {
+		return err
+	}
+	to := r.list[place]
+	return r.c.Replicas.Write(ctx, to.node, WriteRequest{
+		Item: address, N: r.req.N, Policy: r.req.Policy, State: item.join, Sync: r.req.Sync,
+		HintFor: to.hintFor, Epoch: r.pl.epoch.Number,
+	})
+}

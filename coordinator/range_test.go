@@ -1,0 +1,121 @@
+package coordinator
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/ring"
+)
+
+// TestALimitHidesNothing reads pages from replicas that hold different parts of the items, tombstones among
+// them, and compares with the join of all owners: R+W>N, each item on W owners at least.
+func TestALimitHidesNothing(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { limitHidesNothing(t, rand.New(rand.NewPCG(seed, 1))) })
+		})
+	}
+}
+
+func limitHidesNothing(t *testing.T, rng *rand.Rand) {
+	c := newFakeCluster(t, 3)
+	item, places := c.item("p", 3)
+	want := map[string]bool{}
+	for i := range 40 + rng.IntN(60) {
+		at := item
+		at.Sort = fmt.Appendf(nil, "%03d", rng.IntN(1000))
+		w := write(byte(i), "v"+string(at.Sort), causal.Past{})
+		w.RequestID[14] = byte(i >> 4)
+		w.Tombstone = rng.IntN(3) == 0
+		if w.Tombstone {
+			w.Context = join(places, at).Context()
+		}
+		state := mintOn(join(places, at), causal.Actor(100+i), int64(2000+i), w)
+		skip := rng.IntN(4) // one owner misses it, or none
+		for j, n := range places {
+			if j != skip {
+				n.merge(at, state, ring.NodeID{})
+			}
+		}
+		want[string(at.Sort)] = state.Live()
+	}
+	var sorted []string
+	for sort, live := range want {
+		if live {
+			sorted = append(sorted, sort)
+		}
+	}
+	slices.Sort(sorted)
+	reverse := rng.IntN(2) == 0
+	if reverse {
+		slices.Reverse(sorted)
+	}
+	if got := readAll(t, places[rng.IntN(3)], item, 1+rng.IntN(20), reverse); !slices.Equal(got, sorted) {
+		t.Errorf("read %v\nwant %v", got, sorted)
+	}
+}
+
+func join(places []*fakeNode, item causal.ItemKey) causal.State {
+	var out causal.State
+	for _, n := range places {
+		out = causal.Merge(causal.Siblings, out, n.state(item))
+	}
+	return out
+}
+
+func readAll(t *testing.T, n *fakeNode, item causal.ItemKey, limit int, reverse bool) []string {
+	prefix := []byte(encodeItem(item))
+	req := ReadRange{
+		Bucket: item.Bucket, N: 3, R: 2, Strict: true, Token: ring.TokenOf(item.Bucket, item.Partition),
+		Start: prefix, End: append(bytes.Clone(prefix), 0xff), Reverse: reverse, LimitItems: limit,
+	}
+	var out []string
+	for pages := 0; ; pages++ {
+		if pages > 200 {
+			t.Fatal("no end of pages")
+		}
+		page, err := n.coord.Range(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Items) > limit {
+			t.Fatalf("%d items, limit %d", len(page.Items), limit)
+		}
+		for _, it := range page.Items {
+			out = append(out, string(it.Key[len(prefix):]))
+		}
+		if page.Done {
+			return out
+		}
+		if reverse {
+			req.End = page.Last
+		} else {
+			req.Start = append(bytes.Clone(page.Last), 0)
+		}
+	}
+}
+
+// TestRangeWritesBackWhatDiffers: what a page showed must be on N-R+1 owners.
+func TestRangeWritesBackWhatDiffers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 3)
+		item, places := c.item("p", 3)
+		item.Sort = []byte("a")
+		places[0].merge(item, mintOn(causal.State{}, 9, 2000, write(1, "v", causal.Past{})), ring.NodeID{})
+		if got := readAll(t, places[0], causal.ItemKey{Bucket: 1, Partition: item.Partition}, 5, false); !slices.Equal(got, []string{"a"}) {
+			t.Fatalf("read %v", got)
+		}
+		holders := 0
+		for _, n := range places {
+			holders += len(n.state(item).Versions)
+		}
+		if holders < 2 {
+			t.Errorf("%d owners hold what was shown, want 2", holders)
+		}
+	})
+}
