@@ -1,0 +1,519 @@
+package quorum
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/starling-db/starling/causal"
+)
+
+// getBounds limit what one exploration walks through.
+type getBounds struct {
+	n        int
+	digests  int  // different digests that places may answer with
+	late     int  // reads that may be late
+	failures int  // reads and write-backs that may fail
+	after    bool // go on behind the verdict
+	odd      bool // states that come unasked; answers between Conflict and Join
+}
+
+// TestGetExhaustive drives gets through every order of answers, failures, lateness and write-backs
+// within bounds, with every choice of digests, and holds each step against getHistory, which knows
+// only what was asked and what was reported.
+func TestGetExhaustive(t *testing.T) {
+	bounds := []getBounds{
+		{n: 1, digests: 2, late: 1, failures: 2, after: true, odd: true},
+		{n: 2, digests: 2, late: 2, failures: 4, after: true, odd: true},
+		{n: 3, digests: 2, late: 3, failures: 6, after: true},
+		{n: 3, digests: 3, late: 1, failures: 1, odd: true},
+		{n: 4, digests: 2, late: 1, failures: 2},
+		{n: 5, digests: 2, late: 0, failures: 1, after: true},
+	}
+	if *exhaustive {
+		bounds = []getBounds{
+			{n: 3, digests: 3, late: 3, failures: 6, after: true, odd: true},
+			{n: 4, digests: 3, late: 4, failures: 8, after: true},
+			{n: 5, digests: 2, late: 2, failures: 3},
+			{n: 5, digests: 3, late: 1, failures: 1},
+		}
+	}
+	for _, b := range bounds {
+		t.Run(fmt.Sprintf("%+v", b), func(t *testing.T) {
+			t.Parallel()
+			states := 0
+			for r := 1; r <= b.n; r++ {
+				for candidates := range b.n + 1 {
+					states += exploreGet(t, b, GetPlan{N: b.n, R: r, Candidates: candidates, Owners: candidates / 2})
+				}
+			}
+			t.Logf("%d states", states)
+		})
+	}
+}
+
+func exploreGet(t *testing.T, b getBounds, plan GetPlan) int {
+	t.Helper()
+	count, refused := plan.Refusal()
+	if want := (Count{Required: plan.R, Live: plan.Candidates}); count != want || refused != (plan.Candidates < plan.R) {
+		t.Fatalf("%+v: refusal %+v, %v", plan, count, refused)
+	}
+	if refused {
+		return 0
+	}
+	e := &getExplorer{t: t, bounds: b, seen: map[getKey]bool{}}
+	g := NewGet(plan)
+	ev := getEvent{kind: "start", actions: g.Start()}
+	for i, a := range ev.actions {
+		if a.Place != i || (a.Kind == ReadFull) != (i == 0) || len(ev.actions) != plan.R {
+			t.Fatalf("%+v: start %v", plan, ev.actions)
+		}
+	}
+	e.visit(g, getHistory{plan: plan, events: []getEvent{ev}}, b.late, b.failures)
+	return len(e.seen)
+}
+
+type getExplorer struct {
+	t      *testing.T
+	bounds getBounds
+	seen   map[getKey]bool // whether the get can still succeed from there
+}
+
+// getKey is all that the future of a get and of the specification depends on.
+type getKey struct {
+	places         [5]getPlace
+	facts          [5]placeFacts
+	state          specState
+	late, failures int
+}
+
+func (e *getExplorer) visit(g *Get, h getHistory, late, failures int) bool {
+	facts := h.facts()
+	key := getKey{state: h.state, late: late, failures: failures}
+	copy(key.places[:], g.places)
+	copy(key.facts[:], facts)
+	if winnable, ok := e.seen[key]; ok {
+		return winnable
+	}
+	e.check(g, h, facts)
+	winnable := g.Verdict() == Agreed || g.Verdict() == Stable
+	if e.bounds.after || !winnable && g.Verdict() != ReadLost {
+		for _, ev := range e.next(h, facts, late, failures) {
+			winnable = e.step(g, h, facts, ev, late, failures) || winnable
+		}
+		// That there are too few to hold a join is said once it is there, and was sent to those it can be.
+		if lost := g.Verdict() == ReadLost; lost == winnable && (g.Verdict() != Conflict || g.Joined()) {
+			e.t.Fatalf("%v: verdict %v, but can it still succeed: %v", h, g.Verdict(), winnable)
+		}
+	}
+	e.seen[key] = winnable
+	return winnable
+}
+
+// next lists what may happen next.
+func (e *getExplorer) next(h getHistory, facts []placeFacts, late, failures int) []getEvent {
+	var events []getEvent
+	if h.state.verdict == Conflict && !h.state.joined {
+		for d := range e.bounds.digests + 1 { // the last is nobody's: a join that is news to all
+			events = append(events, getEvent{kind: "join", digest: digest(d)})
+		}
+		if !e.bounds.odd {
+			return events
+		}
+	}
+	for place, f := range facts {
+		if f.reading || e.bounds.odd && !f.asked {
+			for d := range e.bounds.digests {
+				events = append(events, getEvent{kind: "replied", place: place, full: f.kind == ReadFull, digest: digest(d)})
+				if e.bounds.odd && f.kind == ReadDigest {
+					events = append(events, getEvent{kind: "replied", place: place, full: true, digest: digest(d)})
+				}
+			}
+		}
+		if f.reading && !f.late && late > 0 {
+			events = append(events, getEvent{kind: "slow", place: place})
+		}
+		if f.reading && failures > 0 {
+			events = append(events, getEvent{kind: "fail", place: place})
+		}
+		if f.writing {
+			events = append(events, getEvent{kind: "wrote", place: place})
+			if failures > 0 {
+				events = append(events, getEvent{kind: "write failed", place: place})
+			}
+		}
+	}
+	return events
+}
+
+func digest(d int) causal.Digest { return causal.Digest{byte(d + 1)} }
+
+func (e *getExplorer) step(g *Get, h getHistory, facts []placeFacts, ev getEvent, late, failures int) bool {
+	next := *g
+	next.places = slices.Clone(g.places)
+	switch ev.kind {
+	case "replied":
+		ev.actions = next.Replied(ev.place, ev.full, ev.digest)
+	case "slow":
+		ev.actions = next.Slow(ev.place)
+		late--
+	case "fail":
+		ev.actions = next.Fail(ev.place)
+		failures--
+	case "join":
+		ev.actions = next.Join(ev.digest)
+	case "wrote":
+		ev.actions = next.Wrote(ev.place)
+	case "write failed":
+		ev.actions = next.WriteFailed(ev.place)
+		failures--
+	}
+	after := h.and(ev)
+	checkActions(e.t, after, facts, ev)
+	return e.visit(&next, after, late, failures)
+}
+
+// check holds everything a get says of itself against the history.
+func (e *getExplorer) check(g *Get, h getHistory, facts []placeFacts) {
+	if g.Verdict() != h.state.verdict || g.Joined() != h.state.joined {
+		e.t.Fatalf("%v: %v, joined %v, want %+v", h, g.Verdict(), g.Joined(), h.state)
+	}
+	if count := h.count(facts); g.Count() != count {
+		e.t.Fatalf("%v: %+v, want %+v", h, g.Count(), count)
+	}
+	if behind := h.behind(facts); !slices.Equal(g.Behind(), behind) {
+		e.t.Fatalf("%v: behind %v, want %v", h, g.Behind(), behind)
+	}
+	reading, writing := 0, 0
+	for place, f := range facts {
+		counts := f.votes()
+		if g.Verdict() == Agreed {
+			counts = f.holds
+		}
+		if g.Counts(place) != counts {
+			e.t.Fatalf("%v: place %d counts: %v", h, place, g.Counts(place))
+		}
+		if f.reading {
+			reading++
+		}
+		if f.writing {
+			writing++
+		}
+	}
+	if g.Verdict() == ReadPending && reading == 0 || g.Verdict() == Conflict && g.Joined() && writing == 0 {
+		e.t.Fatalf("%v: waits for nothing", h)
+	}
+	e.checkIdle(g, h, facts)
+}
+
+// checkIdle reports what nobody waits for and expects nothing to come of it.
+func (e *getExplorer) checkIdle(g *Get, h getHistory, facts []placeFacts) {
+	before := slices.Clone(g.places)
+	verdict := g.Verdict()
+	for place := -1; place <= len(facts); place++ {
+		inside := place >= 0 && place < len(facts)
+		var actions []Action
+		if !inside || !facts[place].reading {
+			actions = append(g.Fail(place), g.Slow(place)...)
+			if !inside || facts[place].asked {
+				actions = append(actions, g.Replied(place, true, digest(0))...)
+			}
+		}
+		if !inside || !facts[place].writing {
+			actions = append(actions, append(g.Wrote(place), g.WriteFailed(place)...)...)
+		}
+		if len(actions) > 0 {
+			e.t.Fatalf("%v: idle events of place %d ask for %v", h, place, actions)
+		}
+	}
+	if verdict != Conflict || g.Joined() {
+		if actions := g.Join(digest(7)); actions != nil {
+			e.t.Fatalf("%v: a second join, or one without a conflict, asks for %v", h, actions)
+		}
+	}
+	if !slices.Equal(before, g.places) || verdict != g.Verdict() {
+		e.t.Fatalf("%v: events that nobody waits for changed the tally", h)
+	}
+}
+
+// checkActions checks what was asked for in answer to ev, given the facts before it.
+func checkActions(t *testing.T, h getHistory, before []placeFacts, ev getEvent) {
+	t.Helper()
+	fresh := 0
+	facts := slices.Clone(before)
+	if ev.kind == "replied" {
+		facts[ev.place].asked = true
+	}
+	for _, a := range ev.actions {
+		f := &facts[a.Place]
+		ok := !f.out
+		switch {
+		case a.Kind == WriteBack:
+			ok = ok && h.state.joined && !f.holds && !f.wasSent
+		case h.state.verdict != ReadPending || f.reading && a.Place != ev.place:
+			ok = false
+		case f.asked: // for its state, in answer to a digest that nobody else's state has
+			now := h.facts()
+			ok = ok && a.Kind == ReadFull && (f.answered || a.Place == ev.place)
+			ok = ok && !slices.ContainsFunc(now, func(o placeFacts) bool {
+				return o.votes() && o.full && o.digest == now[a.Place].digest
+			})
+		default:
+			fresh++
+			first := slices.IndexFunc(facts, func(f placeFacts) bool { return !f.asked })
+			ok = ok && a.Place == first && (ev.kind == "fail" || ev.kind == "slow") && !before[ev.place].replaced
+			f.asked = true
+		}
+		if !ok {
+			t.Fatalf("%v: %+v is wrong", h, a)
+		}
+	}
+	if ev.kind == "join" {
+		checkJoin(t, h, before, ev)
+	}
+	left := slices.ContainsFunc(before, func(f placeFacts) bool { return !f.asked })
+	must := ev.kind == "fail" && !before[ev.place].replaced || ev.kind == "slow" && !before[ev.place].replaced && len(ev.actions) == 0
+	if must && left && h.state.verdict == ReadPending && fresh != 1 {
+		t.Fatalf("%v: nobody replaces place %d", h, ev.place)
+	}
+}
+
+// checkJoin: whoever answered with something else gets the join, and no more are written to than it
+// takes.
+func checkJoin(t *testing.T, h getHistory, before []placeFacts, ev getEvent) {
+	t.Helper()
+	others, holders := 0, 0
+	for place, f := range before {
+		sent := slices.Contains(ev.actions, Action{WriteBack, place})
+		switch {
+		case f.votes() && f.digest == ev.digest:
+			holders++
+		case f.votes() && !sent:
+			t.Fatalf("%v: place %d is behind and not written to", h, place)
+		case !f.votes() && sent:
+			others++
+		}
+	}
+	if total := holders + len(ev.actions); others > 0 && total != h.plan.N-h.plan.R+1 {
+		t.Fatalf("%v: written to %d more, for %d in all", h, others, total)
+	}
+}
+
+// getHistory is the specification. All but the verdict is recomputed from the events.
+type getHistory struct {
+	plan   GetPlan
+	events []getEvent
+	state  specState
+}
+
+type getEvent struct {
+	kind    string // "start", "replied", "slow", "fail", "join", "wrote", "write failed"
+	place   int
+	full    bool
+	digest  causal.Digest
+	actions []Action
+}
+
+// specState is what does not follow from the facts alone, because a verdict stays.
+type specState struct {
+	verdict GetVerdict
+	joined  bool
+	result  causal.Digest
+}
+
+func (s specState) hasResult() bool { return s.verdict == Agreed || s.joined }
+
+// placeFacts is what a history says of one place.
+type placeFacts struct {
+	asked, reading, late, replaced bool
+	kind                           Kind
+	answered, full                 bool
+	digest                         causal.Digest
+	out, wasSent, writing          bool
+	holds                          bool
+}
+
+func (f placeFacts) votes() bool { return f.answered && !f.out }
+
+func (h getHistory) String() string {
+	s := fmt.Sprintf("%+v", h.plan)
+	for _, ev := range h.events {
+		s += fmt.Sprintf("\n  %s %d full=%v %x -> %v", ev.kind, ev.place, ev.full, ev.digest[:1], ev.actions)
+	}
+	return s + fmt.Sprintf("\n  %+v\n", h.state)
+}
+
+// and appends an event and works out the verdict.
+func (h getHistory) and(ev getEvent) getHistory {
+	next := getHistory{h.plan, append(slices.Clip(h.events), ev), h.state}
+	if ev.kind == "join" {
+		next.state.joined, next.state.result = true, ev.digest
+	}
+	facts := next.facts()
+	switch {
+	case next.state.verdict == ReadPending:
+		next.state.verdict, next.state.result = h.plan.firstVerdict(facts)
+	case next.state.verdict == Conflict && next.state.joined:
+		next.state.verdict = h.plan.secondVerdict(facts)
+	}
+	return next
+}
+
+// facts replays the events. A place holds the result if its newest counting answer was the result
+// when that became known, or a later one is, or a write-back to it succeeded.
+func (h getHistory) facts() []placeFacts {
+	facts := make([]placeFacts, h.plan.Candidates)
+	for i, ev := range h.events {
+		f := &placeFacts{}
+		if ev.kind != "start" && ev.kind != "join" {
+			f = &facts[ev.place]
+		}
+		switch ev.kind {
+		case "replied":
+			f.asked, f.reading, f.late = true, false, false
+			f.answered, f.full, f.digest = true, ev.full, ev.digest
+		case "fail":
+			f.reading, f.late = false, false
+			f.out = f.out || !f.writing
+		case "slow":
+			f.late = true
+		case "join":
+			for i := range facts {
+				facts[i].holds = facts[i].votes() && facts[i].digest == ev.digest
+			}
+		case "wrote":
+			f.writing, f.holds = false, true
+		case "write failed":
+			f.writing, f.out, f.reading = false, true, false
+		}
+		if h.state.joined && ev.kind == "replied" && h.joinBefore(i) {
+			f.holds = f.holds || ev.digest == h.state.result
+		}
+		for _, a := range ev.actions {
+			to := &facts[a.Place]
+			if a.Kind == WriteBack {
+				to.wasSent, to.writing = true, true
+				continue
+			}
+			f.replaced = f.replaced || !to.asked
+			to.asked, to.reading, to.late, to.kind = true, true, false, a.Kind
+		}
+	}
+	if h.state.verdict == Agreed {
+		h.markAgreed(facts)
+	}
+	return facts
+}
+
+func (h getHistory) joinBefore(i int) bool {
+	return slices.ContainsFunc(h.events[:i], func(ev getEvent) bool { return ev.kind == "join" })
+}
+
+// markAgreed: no answer changes between the agreement and a later answer of the same place, so
+// whoever ever answered with the result and did not take that back before the agreement holds it.
+func (h getHistory) markAgreed(facts []placeFacts) {
+	agreed := 0
+	prefix := getHistory{plan: h.plan}
+	for i := range h.events {
+		prefix.events = h.events[:i+1]
+		if v, _ := h.plan.firstVerdict(prefix.facts()); v == Agreed {
+			agreed = i
+			break
+		}
+	}
+	for place, f := range prefix.facts() {
+		facts[place].holds = f.votes() && f.digest == h.state.result
+	}
+	for _, ev := range h.events[agreed+1:] {
+		if ev.kind == "replied" && ev.digest == h.state.result {
+			facts[ev.place].holds = facts[ev.place].holds || !facts[ev.place].out
+		}
+	}
+}
+
+// firstVerdict tries every set of R places.
+func (p GetPlan) firstVerdict(facts []placeFacts) (GetVerdict, causal.Digest) {
+	inHand := map[causal.Digest]bool{}
+	alive := 0
+	for _, f := range facts {
+		if f.votes() && f.full {
+			inHand[f.digest] = true
+		}
+		if !f.out {
+			alive++
+		}
+	}
+	verdict := ReadPending
+	for set := range 1 << len(facts) {
+		size, usable, digests := 0, true, map[causal.Digest]bool{}
+		for i, f := range facts {
+			if set>>i&1 == 1 {
+				size++
+				usable = usable && f.votes() && inHand[f.digest]
+				digests[f.digest] = true
+			}
+		}
+		if size != p.R || !usable {
+			continue
+		}
+		if len(digests) == 1 {
+			for d := range digests {
+				return Agreed, d
+			}
+		}
+		verdict = Conflict
+	}
+	if verdict == ReadPending && alive < p.R {
+		verdict = ReadLost
+	}
+	return verdict, causal.Digest{}
+}
+
+// secondVerdict counts who holds the join and who may come to.
+func (p GetPlan) secondVerdict(facts []placeFacts) GetVerdict {
+	holders, hopes := 0, 0
+	for _, f := range facts {
+		if f.holds {
+			holders++
+		} else if f.writing || !f.out && !f.wasSent {
+			hopes++
+		}
+	}
+	if holders > p.N-p.R {
+		return Stable
+	}
+	if holders+hopes <= p.N-p.R {
+		return ReadLost
+	}
+	return Conflict
+}
+
+func (h getHistory) count(facts []placeFacts) Count {
+	count := Count{Required: h.plan.R}
+	if h.state.joined {
+		count.Required = h.plan.N - h.plan.R + 1
+	}
+	for place, f := range facts {
+		in := h.state.joined && f.holds || !h.state.joined && f.votes()
+		if in {
+			count.Received++
+		}
+		if in && place >= h.plan.Owners {
+			count.Fallbacks++
+		}
+		if in || !f.out {
+			count.Live++
+		}
+	}
+	return count
+}
+
+func (h getHistory) behind(facts []placeFacts) []int {
+	var behind []int
+	for place, f := range facts {
+		if h.state.hasResult() && f.answered && !f.holds && !f.wasSent {
+			behind = append(behind, place)
+		}
+	}
+	return behind
+}
