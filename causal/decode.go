@@ -139,32 +139,51 @@ func (d *decoder) requestID() (r RequestID) {
 	return r
 }
 
+// past takes each list whole, for count has made sure that it is there.
 func (d *decoder) past() Past {
-	var p Past
-	if n := d.count(dotSize); n > 0 {
-		p.vector = make([]Dot, n)
+	return Past{vector: d.vector(), replaced: d.replaced()}
+}
+
+func (d *decoder) vector() []Dot {
+	n := d.count(dotSize)
+	if n == 0 {
+		return nil
 	}
-	for i := range p.vector {
-		p.vector[i] = d.dot()
-		if d.err == nil && p.vector[i].HLC == 0 {
+	raw, vector := d.take(n*dotSize), make([]Dot, n)
+	for i := range vector {
+		dot := Dot{
+			Actor: Actor(binary.BigEndian.Uint64(raw[i*dotSize:])),
+			HLC:   HLC(binary.BigEndian.Uint64(raw[i*dotSize+8:])),
+		}
+		if dot.HLC == 0 {
 			d.fail("a dot without HLC in a vector")
+			return nil
 		}
-		if d.err == nil && i > 0 && p.vector[i].Actor <= p.vector[i-1].Actor {
+		if i > 0 && dot.Actor <= vector[i-1].Actor {
 			d.fail("a vector out of order")
+			return nil
 		}
+		vector[i] = dot
 	}
-	if n := d.count(requestIDSize); n > 0 {
-		p.replaced = make([]RequestID, n)
+	return vector
+}
+
+func (d *decoder) replaced() []RequestID {
+	n := d.count(requestIDSize)
+	if n == 0 {
+		return nil
 	}
+	raw, ids := d.take(n*requestIDSize), make([]RequestID, n)
 	var before RequestID
-	for i := range p.replaced {
-		p.replaced[i] = d.requestID()
-		if d.err == nil && p.replaced[i].Compare(before) <= 0 {
+	for i := range ids {
+		ids[i] = RequestID(raw[i*requestIDSize : (i+1)*requestIDSize])
+		if ids[i].Compare(before) <= 0 {
 			d.fail("replaced request ids out of order")
+			return nil
 		}
-		before = p.replaced[i]
+		before = ids[i]
 	}
-	return p
+	return ids
 }
 
 func (d *decoder) versions() []Version {

@@ -71,8 +71,9 @@ func mergeSiblings(a, b State) []Version {
 			}
 			j++
 		default:
-			isA = isA && a.Versions[i].Past.includes(b.Versions[j].Past)
-			isB = isB && b.Versions[j].Past.includes(a.Versions[i].Past)
+			if pa, pb := a.Versions[i].Past, b.Versions[j].Past; !pa.Equal(pb) {
+				isA, isB = isA && pa.includes(pb), isB && pb.includes(pa)
+			}
 			steps, n = append(steps, joinBoth), n+1
 			i, j = i+1, j+1
 		}

@@ -161,11 +161,11 @@ func replacedInclude(a, b []RequestID) bool {
 		return true
 	}
 	for len(b) > 0 && len(b) <= len(a) {
-		switch c := a[0].Compare(b[0]); {
-		case c < 0:
-			a = a[1:]
-		case c == 0:
+		switch {
+		case a[0] == b[0]: // the usual case, and cheaper than the order
 			a, b = a[1:], b[1:]
+		case a[0].Compare(b[0]) < 0:
+			a = a[1:]
 		default:
 			return false
 		}

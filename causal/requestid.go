@@ -1,7 +1,7 @@
 package causal
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -62,7 +62,12 @@ func (r RequestID) Millis() int64 {
 func (r RequestID) IsZero() bool { return r == RequestID{} }
 
 // Compare orders ids bytewise, which is by time first.
-func (r RequestID) Compare(o RequestID) int { return bytes.Compare(r[:], o[:]) }
+func (r RequestID) Compare(o RequestID) int {
+	if c := cmp.Compare(binary.BigEndian.Uint64(r[:8]), binary.BigEndian.Uint64(o[:8])); c != 0 {
+		return c
+	}
+	return cmp.Compare(binary.BigEndian.Uint64(r[8:]), binary.BigEndian.Uint64(o[8:]))
+}
 
 // String renders the id in the usual form of a UUID.
 func (r RequestID) String() string {

@@ -61,26 +61,26 @@ func (s State) Context() Past {
 	return joinPasts(s.Versions, true)
 }
 
-// joinPasts joins the pasts of vs and, withSelf, their own dots and request ids.
+// joinPasts joins the pasts of vs and, withSelf, their own dots and request ids. Siblings mostly share
+// their history: what the first one's past includes is not sorted again.
 func joinPasts(vs []Version, withSelf bool) Past {
-	if len(vs) == 1 && !withSelf {
-		return vs[0].Past
+	if len(vs) == 0 {
+		return Past{}
 	}
-	dots, ids := len(vs), len(vs)
+	first := vs[0].Past
+	var vector []Dot
+	var replaced []RequestID
 	for i := range vs {
-		dots += len(vs[i].Past.vector)
-		ids += len(vs[i].Past.replaced)
-	}
-	vector, replaced := make([]Dot, 0, dots), make([]RequestID, 0, ids)
-	for i := range vs {
-		vector = append(vector, vs[i].Past.vector...)
-		replaced = append(replaced, vs[i].Past.replaced...)
+		if p := vs[i].Past; !first.includes(p) {
+			vector = append(vector, p.vector...)
+			replaced = append(replaced, p.replaced...)
+		}
 		if withSelf {
 			vector = append(vector, vs[i].Dot)
 			replaced = append(replaced, vs[i].RequestID)
 		}
 	}
-	return normalize(vector, replaced)
+	return first.Join(normalize(vector, replaced))
 }
 
 // Known looks a request id up: a live version comes back with true, nil with true when the write was
@@ -136,8 +136,7 @@ func (s State) Digest() Digest {
 	if len(s.Versions) == 0 {
 		return d
 	}
-	var few [8 * dotSize]byte
-	b := few[:0]
+	b := make([]byte, 0, len(s.Versions)*dotSize)
 	for i := range s.Versions {
 		b = appendDot(b, s.Versions[i].Dot)
 	}
