@@ -57,7 +57,7 @@ func randomRealState(rng *rand.Rand) State {
 
 func TestEncodingRoundTrip(t *testing.T) {
 	rng := newRand(4)
-	for range 10_000 {
+	for range 3_000 {
 		s := randomRealState(rng)
 		b := AppendState(nil, s)
 		back, err := DecodeState(b)

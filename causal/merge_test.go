@@ -86,7 +86,7 @@ func randomState(rng *rand.Rand, p Policy) State {
 func TestMergeEqualsTheNaiveOne(t *testing.T) {
 	for _, p := range []Policy{Siblings, LastWriteWins} {
 		rng := newRand(1)
-		for range 20_000 {
+		for range 6_000 {
 			a, b := randomState(rng, p), randomState(rng, p)
 			got, want := Merge(p, a, b), naiveMerge(p, a, b)
 			if !sameState(got, want) {
@@ -111,7 +111,7 @@ func TestFloorsAreAJoin(t *testing.T) {
 		}
 		return s
 	}
-	for range 20_000 {
+	for range 6_000 {
 		checkJoin(t, Siblings, flat(), flat(), flat())
 	}
 }

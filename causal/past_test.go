@@ -44,7 +44,7 @@ func TestNewPastNormalizes(t *testing.T) {
 
 func TestPastJoin(t *testing.T) {
 	rng := newRand(3)
-	for range 20_000 {
+	for range 6_000 {
 		a, b, c := randomPast(rng, 6), randomPast(rng, 6), randomPast(rng, 6)
 		got := a.Join(b)
 		want := NewPast(slices.Concat(a.Vector(), b.Vector()), slices.Concat(a.Replaced(), b.Replaced()))

@@ -368,9 +368,9 @@ func (w *sim) run(steps int) {
 
 func simRuns() uint64 {
 	if testing.Short() {
-		return 100
+		return 50
 	}
-	return 1000
+	return 400
 }
 
 func TestReplicasHoldWhatTheOracleSays(t *testing.T) {
