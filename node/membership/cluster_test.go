@@ -81,7 +81,7 @@ func startPeer(t *testing.T, n *gossipnet.Network, i int, o peerOptions) *peer {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p.detector.Run(ctx, func(context.Context, ring.NodeID) Outcome { return Outcome{Kind: OK} })
+		p.detector.Run(ctx, func(context.Context, ring.NodeID) (Outcome, time.Duration) { return OK, time.Millisecond })
 	}()
 	p.stop = func() {
 		cancel()

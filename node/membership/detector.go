@@ -136,32 +136,28 @@ func (d *Detector) LatencyP95(id ring.NodeID) time.Duration {
 	return 0
 }
 
-// Report tells what a request saw of a node. One that gossip has never seen is not kept.
-func (d *Detector) Report(id ring.NodeID, o Outcome) {
+// Report tells what a request saw of a node; latency is the round trip of an OK, and of no matter otherwise.
+// What it says of a node that gossip has never seen is not kept.
+func (d *Detector) Report(id ring.NodeID, outcome Outcome, latency time.Duration) {
 	h := (*d.nodes.Load())[id]
 	if h == nil {
 		return
 	}
-	if o.Kind == OK {
-		h.latency.add(o.Latency)
+	if outcome == OK {
+		h.latency.add(latency)
 		if h.current() == Alive && h.timeouts.Load() == 0 {
 			return // nothing to change: most requests end here, without the lock
 		}
 	}
 	now := d.o.Now()
-	held := o.Kind != OK && d.stalled(now)
-	d.change(func() {
-		if held {
-			// The requests that were under way while this process stood still say nothing.
-			d.rest(h, now)
-			return
-		}
-		d.report(id, h, o.Kind, now)
-	})
+	if outcome != OK && d.stalled(now) {
+		outcome = Ignored // requests that were under way while this process stood still say nothing
+	}
+	d.change(func() { d.report(id, h, outcome, now) })
 }
 
-func (d *Detector) report(id ring.NodeID, h *health, kind OutcomeKind, now time.Time) {
-	switch kind {
+func (d *Detector) report(id ring.NodeID, h *health, outcome Outcome, now time.Time) {
+	switch outcome {
 	case OK:
 		h.timeouts.Store(0)
 		h.trying = false
@@ -176,6 +172,8 @@ func (d *Detector) report(id ring.NodeID, h *health, kind OutcomeKind, now time.
 		d.suspect(id, h, now, "requests time out")
 	case Unreachable:
 		d.suspect(id, h, now, "the connection failed")
+	case Ignored:
+		d.rest(h, now)
 	}
 }
 
@@ -184,8 +182,8 @@ func (d *Detector) report(id ring.NodeID, h *health, kind OutcomeKind, now time.
 func (d *Detector) suspect(id ring.NodeID, h *health, now time.Time, why string) {
 	switch h.current() {
 	case Alive:
-		h.backoff = d.o.MinBackoff
-		d.rest(h, now)
+		h.backoff, h.trying = d.o.MinBackoff, true
+		d.rest(h, now) // the request that failed was the first trial
 		d.set(id, h, Suspect, now, why)
 	case Suspect:
 		if h.trying {
@@ -197,8 +195,10 @@ func (d *Detector) suspect(id ring.NodeID, h *health, now time.Time, why string)
 
 // rest ends a trial, if one is under way, and sets the time of the next.
 func (d *Detector) rest(h *health, now time.Time) {
-	h.trying = false
-	h.trialAt = now.Add(d.jitter(h.backoff))
+	if h.trying {
+		h.trying = false
+		h.trialAt = now.Add(d.jitter(h.backoff))
+	}
 }
 
 // jitter spreads a pause over [3/4, 5/4] of it, so that nodes don't try a suspect in step.

@@ -48,7 +48,7 @@ func TestStrangersAreDeadAndSelfIsAlive(t *testing.T) {
 	d, _ := newDetector()
 	want(t, d, nodeID(0), Alive, "self")
 	want(t, d, nodeID(9), Dead, "a stranger")
-	d.Report(nodeID(9), Outcome{Kind: OK})
+	d.Report(nodeID(9), OK, 0)
 	want(t, d, nodeID(9), Dead, "a stranger that answers, whom gossip does not know")
 }
 
@@ -58,7 +58,7 @@ func TestRefusedConnectionSuspectsAtOnce(t *testing.T) {
 	var seen []Change
 	d.Subscribe(func(c Change) { seen = append(seen, c) })
 	d.GossipAlive(id)
-	d.Report(id, Outcome{Kind: Unreachable})
+	d.Report(id, Unreachable, 0)
 	want(t, d, id, Suspect, "after a refused connection")
 	d.GossipAlive(id)
 	want(t, d, id, Suspect, "gossip's word does not mend our own link")
@@ -72,7 +72,7 @@ func TestRefusedConnectionSuspectsAtOnce(t *testing.T) {
 	if len(d.Trials()) != 0 {
 		t.Error("two trials at a time")
 	}
-	d.Report(id, Outcome{Kind: OK, Latency: time.Millisecond})
+	d.Report(id, OK, time.Millisecond)
 	want(t, d, id, Alive, "after a good trial")
 	if len(seen) != 3 || !seen[0].Up() || !seen[1].Down() || !seen[2].Up() {
 		t.Errorf("changes: %+v", seen)
@@ -83,11 +83,11 @@ func TestTimeoutsSuspectTheSecondTime(t *testing.T) {
 	d, _ := newDetector()
 	id := nodeID(1)
 	d.GossipAlive(id)
-	d.Report(id, Outcome{Kind: Timeout})
-	d.Report(id, Outcome{Kind: OK})
-	d.Report(id, Outcome{Kind: Timeout})
+	d.Report(id, Timeout, 0)
+	d.Report(id, OK, 0)
+	d.Report(id, Timeout, 0)
 	want(t, d, id, Alive, "after timeouts that were not in a row")
-	d.Report(id, Outcome{Kind: Timeout})
+	d.Report(id, Timeout, 0)
 	want(t, d, id, Suspect, "after two timeouts in a row")
 }
 
@@ -95,7 +95,7 @@ func TestTrialsBackOff(t *testing.T) {
 	d, clock := newDetector()
 	id := nodeID(1)
 	d.GossipAlive(id)
-	d.Report(id, Outcome{Kind: Unreachable})
+	d.Report(id, Unreachable, 0)
 	last := clock.now()
 	for i, base := range []time.Duration{200, 400, 800, 1600, 2000, 2000} {
 		base *= time.Millisecond
@@ -106,7 +106,7 @@ func TestTrialsBackOff(t *testing.T) {
 			t.Errorf("trial %d after %s, want about %s", i, pause, base)
 		}
 		last = clock.now()
-		d.Report(id, Outcome{Kind: Unreachable})
+		d.Report(id, Unreachable, 0)
 	}
 }
 
@@ -116,11 +116,11 @@ func TestGossipsVerdictStands(t *testing.T) {
 	d.GossipAlive(id)
 	d.GossipDead(id)
 	want(t, d, id, Dead, "lost by gossip")
-	d.Report(id, Outcome{Kind: OK})
+	d.Report(id, OK, 0)
 	want(t, d, id, Dead, "a late answer")
 	d.GossipAlive(id)
 	want(t, d, id, Alive, "found again")
-	d.Report(id, Outcome{Kind: Unreachable})
+	d.Report(id, Unreachable, 0)
 	d.GossipDead(id)
 	want(t, d, id, Dead, "a suspect that died")
 	d.GossipAlive(id)
@@ -138,8 +138,8 @@ func TestOwnStallHoldsVerdicts(t *testing.T) {
 	d.GossipAlive(silent)
 	clock.advance(30 * time.Second) // SIGSTOP; no tick comes
 	for range 3 {
-		d.Report(heard, Outcome{Kind: Timeout})
-		d.Report(heard, Outcome{Kind: Unreachable})
+		d.Report(heard, Timeout, 0)
+		d.Report(heard, Unreachable, 0)
 	}
 	d.GossipDead(heard)
 	d.GossipDead(silent)
@@ -161,13 +161,13 @@ func TestTrialDuringGraceIsRepeated(t *testing.T) {
 	d, clock := newDetector()
 	id := nodeID(1)
 	d.GossipAlive(id)
-	d.Report(id, Outcome{Kind: Unreachable})
+	d.Report(id, Unreachable, 0)
 	clock.advance(10 * time.Second)
 	d.Tick()
 	if len(d.Trials()) != 1 {
 		t.Fatal("no trial")
 	}
-	d.Report(id, Outcome{Kind: Timeout})
+	d.Report(id, Timeout, 0)
 	clock.tick(d, time.Second)
 	if len(d.Trials()) != 1 {
 		t.Error("a trial that failed in the grace period was the last")
@@ -233,9 +233,9 @@ func TestDetectorFollowsItsModel(t *testing.T) {
 				func() { d.GossipAlive(id) },
 				func() { d.GossipDead(id) },
 				func() { d.GossipLeft(id) },
-				func() { d.Report(id, Outcome{Kind: OK, Latency: time.Millisecond}) },
-				func() { d.Report(id, Outcome{Kind: Unreachable}) },
-				func() { d.Report(id, Outcome{Kind: Timeout}) },
+				func() { d.Report(id, OK, time.Millisecond) },
+				func() { d.Report(id, Unreachable, 0) },
+				func() { d.Report(id, Timeout, 0) },
 			}[event]()
 			for j := range models {
 				if got := d.State(nodeID(j + 1)); got != models[j].state() {
@@ -268,14 +268,14 @@ func TestChangesAreDeliveredInOrder(t *testing.T) {
 	d.Subscribe(func(c Change) {
 		changes = append(changes, c)
 		d.State(id)
-		d.Report(id, Outcome{Kind: OK}) // a subscriber may come back
+		d.Report(id, OK, 0) // a subscriber may come back
 	})
 	d.GossipAlive(id)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for i := range 2000 {
-				d.Report(id, Outcome{Kind: OutcomeKind(i % 2), Latency: time.Millisecond})
+				d.Report(id, Outcome(i%2), time.Millisecond)
 			}
 		})
 	}
@@ -294,19 +294,19 @@ func TestLatencies(t *testing.T) {
 		t.Error("latency of nothing")
 	}
 	for i := range 640 {
-		d.Report(id, Outcome{Latency: time.Duration(i%100+1) * time.Millisecond})
+		d.Report(id, OK, time.Duration(i%100+1)*time.Millisecond)
 	}
 	// The last 64 are 77..100 and 1..40 ms: the 61st in order is 97 ms.
 	if got := d.LatencyP95(id); got != 97*time.Millisecond {
 		t.Errorf("p95 %s", got)
 	}
 	for range 100 {
-		d.Report(id, Outcome{Latency: 10 * time.Millisecond})
+		d.Report(id, OK, 10*time.Millisecond)
 	}
 	if got := d.Latency(id); got < 9900*time.Microsecond || got > 10100*time.Microsecond {
 		t.Errorf("smoothed %s", got)
 	}
-	d.Report(id, Outcome{Latency: -time.Second})
+	d.Report(id, OK, -time.Second)
 	if d.Latency(id) <= 0 {
 		t.Error("a clock set back made the latency unknown")
 	}
@@ -324,16 +324,16 @@ func TestRunTriesSuspects(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			d.Run(ctx, func(ctx context.Context, _ ring.NodeID) Outcome {
+			d.Run(ctx, func(ctx context.Context, _ ring.NodeID) (Outcome, time.Duration) {
 				pings.Add(1)
 				if dead.Load() {
 					<-ctx.Done()
-					return Outcome{Kind: Timeout}
+					return Timeout, 0
 				}
-				return Outcome{Kind: OK, Latency: time.Millisecond}
+				return OK, time.Millisecond
 			})
 		}()
-		d.Report(id, Outcome{Kind: Unreachable})
+		d.Report(id, Unreachable, 0)
 		time.Sleep(10 * time.Second)
 		want(t, d, id, Suspect, "while its trials time out")
 		if n := pings.Load(); n < 3 || n > 10 {

@@ -214,7 +214,7 @@ func (m *Membership) announce(ctx context.Context) {
 		case r := <-m.leave:
 			var err error
 			if !left {
-				left, err = true, m.sayGoodbye(r.timeout)
+				left, err = true, m.sayGoodbye(ctx, r.timeout)
 			}
 			r.done <- err
 		case <-m.updates:
@@ -232,18 +232,37 @@ func (m *Membership) announce(ctx context.Context) {
 	}
 }
 
-// sayGoodbye spreads 'leaving' first: memberlist's own goodbye looks like a death to its listeners.
-func (m *Membership) sayGoodbye(timeout time.Duration) error {
+// sayGoodbye spreads 'leaving' first: memberlist's own goodbye looks like a death to its listeners. The one
+// stops the other from being passed on, so the first gets a head start of a few rounds of gossip. Who still
+// misses it takes the node for dead, which does no harm.
+func (m *Membership) sayGoodbye(ctx context.Context, timeout time.Duration) error {
+	start := m.o.Now()
 	if err := m.encodeMeta(true); err != nil {
 		return err
 	}
 	if err := m.list.UpdateNode(timeout / 2); err != nil {
 		m.o.Logger.Debug("gossip: goodbye not yet spread", "error", err)
 	}
-	if err := m.list.Leave(timeout / 2); err != nil {
+	if len(m.aliveAddrs()) > 0 {
+		m.sleep(ctx, min(timeout/4, 3*m.o.Tuning.GossipInterval))
+	}
+	rest := max(timeout-m.o.Now().Sub(start), time.Millisecond) // 0 would mean for ever
+	if err := m.list.Leave(rest); err != nil {
 		return fmt.Errorf("leave gossip: %w", err)
 	}
 	return nil
+}
+
+// sleep waits for d, and says whether it got to the end of it.
+func (m *Membership) sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 // mergeLoop keeps what may wait for a disk away from gossip's own goroutines.

@@ -55,13 +55,7 @@ func (m *Membership) pauseRejoin(ctx context.Context, d time.Duration) bool {
 	case <-m.rejoin:
 	}
 	// Never at once: with two nodes on copies of one directory this goes on until one is stopped.
-	timer.Reset(min(d, speakUpPause))
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	return m.sleep(ctx, min(d, speakUpPause))
 }
 
 // jitter spreads a pause over [1/2, 3/2] of it: nodes that start together must not search in step.

@@ -57,21 +57,16 @@ type Change struct {
 func (c Change) Up() bool   { return c.To == Alive && c.From != Alive }
 func (c Change) Down() bool { return c.From == Alive && c.To != Alive }
 
-// OutcomeKind says how a request to a node ended.
-type OutcomeKind uint8
+// Outcome is how a request to a node ended.
+type Outcome uint8
 
 const (
 	// OK: it answered, be it with a refusal.
-	OK OutcomeKind = iota
+	OK Outcome = iota
 	// Unreachable: the connection was refused or broke.
 	Unreachable
 	// Timeout: no answer in time.
 	Timeout
+	// Ignored: it says nothing of the node, as when the caller gave up.
+	Ignored
 )
-
-// Outcome is what one request saw of a node.
-type Outcome struct {
-	Kind OutcomeKind
-	// Latency is the round trip of an OK.
-	Latency time.Duration
-}

@@ -9,8 +9,9 @@ import (
 )
 
 // Run ticks the detector and tries its suspects until ctx ends, and returns when the last trial has. ping
-// asks a node whether it lives, and returns what Report should be told; it must respect its context.
-func (d *Detector) Run(ctx context.Context, ping func(context.Context, ring.NodeID) Outcome) {
+// asks a node whether it lives, and returns what came of it and how long it took; it must respect its context.
+// It may Report that itself too.
+func (d *Detector) Run(ctx context.Context, ping func(context.Context, ring.NodeID) (Outcome, time.Duration)) {
 	const tick, trialTimeout = 100 * time.Millisecond, time.Second
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -28,7 +29,8 @@ func (d *Detector) Run(ctx context.Context, ping func(context.Context, ring.Node
 			trials.Go(func() {
 				ctx, cancel := context.WithTimeout(ctx, trialTimeout)
 				defer cancel()
-				d.Report(id, ping(ctx, id))
+				outcome, latency := ping(ctx, id)
+				d.Report(id, outcome, latency)
 			})
 		}
 	}

@@ -1,0 +1,113 @@
+// Package config holds every setting of a node, and reads them from flags, STARLING_* environment
+// variables and a YAML file, which say the same things under the same names.
+//
+// Precedence, highest first: flags given on the command line, environment, file, defaults. A key
+// that no setting has is an error in each of the three: a misspelt setting that is silently ignored
+// is worse than a node that refuses to start.
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is what a node is told. The zero value is not usable: start from Default.
+type Config struct {
+	// Name is the node's name in the cluster, unique there. Empty: Load takes the host's name.
+	Name string
+	// Dir is the data directory. The node's identity lives in it.
+	Dir string
+	// Zone is the failure domain (rack, availability zone) that the planner spreads replicas over.
+	Zone string
+
+	// ClientAddr, PeerAddr, GossipAddr and HTTPAddr are the listen addresses, host:port. An empty host
+	// listens on all interfaces, port 0 takes a free one.
+	ClientAddr, PeerAddr, GossipAddr, HTTPAddr string
+	// ClientAdvertise, PeerAdvertise and GossipAdvertise are what others are told to dial, host or
+	// host:port. Empty: derived from the bound address (see Advertise).
+	ClientAdvertise, PeerAdvertise, GossipAdvertise string
+
+	// Join lists gossip addresses of nodes to meet first. When a cluster is founded the first of them
+	// designates the founder.
+	Join []string
+	// BootstrapExpect is how many nodes found a new cluster together; 0 founds none.
+	BootstrapExpect int
+	// Cluster is the cluster's name; nodes of other names are refused.
+	Cluster string
+	// Partitions is the number of arcs of the ring, a power of two. It counts for the founder alone.
+	Partitions int
+
+	// MaxValueBytes bounds one value; MaxSiblings and MaxStateBytes bound one item.
+	MaxValueBytes Bytes
+	MaxSiblings   int
+	MaxStateBytes Bytes
+	// MaxClockOffset is how far in the future a message's clock may be before it is refused.
+	MaxClockOffset time.Duration
+
+	// RequestTimeout is the deadline of a client request that brings none.
+	RequestTimeout time.Duration
+	// SlowReplica is how long a write waits for a replica before a fallback stands in for it.
+	SlowReplica time.Duration
+	// Hedge is how long a read waits before it asks one more replica.
+	Hedge Hedge
+	// MaxInFlight and MaxInFlightBytes bound the client requests that run at once; more are refused.
+	MaxInFlight      int
+	MaxInFlightBytes Bytes
+
+	// CacheBytes and MemTableBytes size the storage's block cache and each memtable.
+	CacheBytes, MemTableBytes Bytes
+	// HintBytesPerTarget and HintBytes bound the hints kept for one node, and for all.
+	HintBytesPerTarget, HintBytes Bytes
+	// HintRate throttles hint replay, in bytes a second over all targets.
+	HintRate Bytes
+
+	// LogLevel and LogFormat ("text" or "json") shape the log on stderr.
+	LogLevel  slog.Level
+	LogFormat string
+	// DrainTimeout is how long a stopping node waits for the requests that it runs.
+	DrainTimeout time.Duration
+}
+
+// Log formats.
+const (
+	LogText = "text"
+	LogJSON = "json"
+)
+
+// Default returns the settings of a node that is told nothing. Name is empty.
+func Default() Config {
+	const mib = 1 << 20
+	return Config{
+		Dir:  "starling-data",
+		Zone: "default",
+
+		ClientAddr: "127.0.0.1:7400",
+		PeerAddr:   "127.0.0.1:7401",
+		GossipAddr: "127.0.0.1:7402",
+		HTTPAddr:   "127.0.0.1:7403",
+
+		Cluster:    "starling",
+		Partitions: 256,
+
+		MaxValueBytes:  16 * mib,
+		MaxSiblings:    100,
+		MaxStateBytes:  32 * mib,
+		MaxClockOffset: 500 * time.Millisecond,
+
+		RequestTimeout:   10 * time.Second,
+		SlowReplica:      100 * time.Millisecond,
+		Hedge:            Hedge{Auto: true},
+		MaxInFlight:      2048,
+		MaxInFlightBytes: 256 * mib,
+
+		CacheBytes:         256 * mib,
+		MemTableBytes:      64 * mib,
+		HintBytesPerTarget: 4096 * mib,
+		HintBytes:          16384 * mib,
+		HintRate:           32 * mib,
+
+		LogLevel:     slog.LevelInfo,
+		LogFormat:    LogText,
+		DrainTimeout: 15 * time.Second,
+	}
+}

@@ -1,0 +1,106 @@
+package telemetry
+
+import "time"
+
+// newSampler lists the metrics that are sampled.
+func newSampler() *sampler {
+	s := &sampler{}
+	s.addNode()
+	s.addHints()
+	s.addGossip()
+	s.addStorage()
+	return s
+}
+
+func (s *sampler) addNode() {
+	s.gauge("ready", "1 while the node serves requests.",
+		one(func(s *Sources) func() bool { return s.Ready }, truth))
+	s.gauge("epoch", "Number of the ring's epoch.",
+		one(func(s *Sources) func() uint64 { return s.Epoch }, func(n uint64) float64 { return float64(n) }))
+	s.gauge("clock_ahead_seconds", "How far the hybrid clock is ahead of the physical one.",
+		one(func(s *Sources) func() time.Duration { return s.ClockAhead }, time.Duration.Seconds))
+	s.gauge("requests_in_flight", "Client requests that run now.", func(s *Sources, add func(float64, ...string)) {
+		if s.InFlight != nil {
+			n, _ := s.InFlight()
+			add(float64(n))
+		}
+	})
+	s.gauge("request_bytes_in_flight", "Bytes of the client requests that run now.", func(s *Sources, add func(float64, ...string)) {
+		if s.InFlight != nil {
+			_, bytes := s.InFlight()
+			add(float64(bytes))
+		}
+	})
+	s.gauge("peers", "Other nodes by what this one thinks of them.", func(s *Sources, add func(float64, ...string)) {
+		if s.Peers == nil {
+			return
+		}
+		p := s.Peers()
+		add(float64(p.Alive), "alive")
+		add(float64(p.Suspect), "suspect")
+		add(float64(p.Dead), "dead")
+		add(float64(p.Left), "left")
+	}, "state")
+}
+
+func (s *sampler) addHints() {
+	each := func(value func(Hints) float64) func(*Sources, func(float64, ...string)) {
+		return func(s *Sources, add func(float64, ...string)) {
+			if s.Hints == nil {
+				return
+			}
+			seen := map[string]bool{} // two nodes of one name would break the whole scrape
+			for _, h := range s.Hints() {
+				if !seen[h.Target] {
+					seen[h.Target] = true
+					add(value(h), h.Target)
+				}
+			}
+		}
+	}
+	s.gauge("hints", "Hints kept here, by the node that they are for.", each(func(h Hints) float64 { return float64(h.Items) }), "target")
+	s.gauge("hint_bytes", "Bytes of the hints kept here, by the node that they are for.", each(func(h Hints) float64 { return float64(h.Bytes) }), "target")
+	s.gauge("hint_oldest_seconds", "Age of the oldest hint kept here, by the node that it is for.", each(func(h Hints) float64 { return h.Oldest.Seconds() }), "target")
+
+	replay := func(value func(Replay) uint64) func(*Sources, func(float64, ...string)) {
+		return one(func(s *Sources) func() Replay { return s.Replay }, func(r Replay) float64 { return float64(value(r)) })
+	}
+	s.counter("hints_settled_total", "Hints that were handed over and removed.", replay(func(r Replay) uint64 { return r.Settled }))
+	s.counter("hint_settled_bytes_total", "Bytes of the hints that were handed over.", replay(func(r Replay) uint64 { return r.Bytes }))
+	s.counter("hint_failures_total", "Tries to hand a hint over that failed; the hint stays.", replay(func(r Replay) uint64 { return r.Failed }))
+	s.counter("hints_corrupt_total", "Hints that could not be read and were skipped.", replay(func(r Replay) uint64 { return r.Corrupt }))
+}
+
+func (s *sampler) addGossip() {
+	gossip := func(value func(Gossip) uint64) func(*Sources, func(float64, ...string)) {
+		return one(func(s *Sources) func() Gossip { return s.Gossip }, func(g Gossip) float64 { return float64(value(g)) })
+	}
+	s.counter("gossip_foreign_total", "Packets and streams refused because they were another cluster's.", gossip(func(g Gossip) uint64 { return g.ForeignCluster }))
+	s.counter("gossip_garbage_total", "Packets and streams refused because they were no gossip.", gossip(func(g Gossip) uint64 { return g.Garbage }))
+	s.counter("gossip_refused_nodes_total", "Messages about nodes that were not let in.", gossip(func(g Gossip) uint64 { return g.RefusedNodes }))
+	s.counter("gossip_address_conflicts_total", "Claims of one node id by two addresses.", gossip(func(g Gossip) uint64 { return g.AddressConflicts }))
+	s.counter("gossip_rejoins_total", "Missing peers that were reached again.", gossip(func(g Gossip) uint64 { return g.Rejoins }))
+	s.counter("stalls_total", "Times that this process was found to have stood still.", gossip(func(g Gossip) uint64 { return g.Stalls }))
+}
+
+func (s *sampler) addStorage() {
+	figure := func(value func(Storage) uint64) func(*Sources, func(float64, ...string)) {
+		return one(func(s *Sources) func() Storage { return s.Storage }, func(f Storage) float64 { return float64(value(f)) })
+	}
+	s.gauge("storage_disk_bytes", "Disk space in use.", figure(func(f Storage) uint64 { return f.DiskBytes }))
+	s.gauge("storage_wal_bytes", "Size of the write-ahead log.", figure(func(f Storage) uint64 { return f.WALBytes }))
+	s.gauge("storage_memtable_bytes", "Memory of the memtables.", figure(func(f Storage) uint64 { return f.MemTableBytes }))
+	s.gauge("storage_cache_bytes", "Memory of the block cache.", figure(func(f Storage) uint64 { return f.CacheBytes }))
+	s.counter("storage_cache_hits_total", "Blocks found in the cache.", figure(func(f Storage) uint64 { return f.CacheHits }))
+	s.counter("storage_cache_misses_total", "Blocks read from disk.", figure(func(f Storage) uint64 { return f.CacheMisses }))
+	s.counter("storage_flushes_total", "Memtables written out.", figure(func(f Storage) uint64 { return f.Flushes }))
+	s.counter("storage_flushed_bytes_total", "Bytes of the memtables written out.", figure(func(f Storage) uint64 { return f.FlushedBytes }))
+	s.counter("storage_compactions_total", "Compactions done.", figure(func(f Storage) uint64 { return f.Compactions }))
+	s.counter("storage_compacted_bytes_total", "Bytes written by compactions.", figure(func(f Storage) uint64 { return f.CompactedBytes }))
+	s.gauge("storage_read_amplification", "Sorted runs that a read looks into at most.", figure(func(f Storage) uint64 { return f.ReadAmplification }))
+	s.gauge("storage_l0_files", "Files that wait for their first compaction.", figure(func(f Storage) uint64 { return f.L0Files }))
+	s.gauge("storage_compaction_debt_bytes", "Bytes that compactions have to get through.", figure(func(f Storage) uint64 { return f.DebtBytes }))
+	s.counter("storage_write_stalls_total", "Times that writes had to wait for flushes or compactions.", figure(func(f Storage) uint64 { return f.WriteStalls }))
+	s.gauge("storage_failed", "1 once a disk error has stopped the storage for good.",
+		one(func(s *Sources) func() Storage { return s.Storage }, func(f Storage) float64 { return truth(f.Failed) }))
+}
