@@ -239,7 +239,7 @@ func (g *batchGroup[R]) settle(replies []batchReply[R]) *attempt {
 		if g.session.mayHaveTakenEffect(a) {
 			g.uncertain[item.index] = true
 		}
-		if a.judge(g.session.call.kind) == final {
+		if g.session.judge(a) == final {
 			g.done(item.index, none, g.failure(item, a.err))
 			continue
 		}

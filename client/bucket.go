@@ -48,6 +48,9 @@ func (c *Client) CreateBucket(ctx context.Context, b Bucket, opts ...CallOption)
 	if err != nil {
 		return Bucket{}, false, err
 	}
+	if reply.GetCreated() {
+		c.fresh.add(b.Name)
+	}
 	c.wantRefresh()
 	return bucketFromProto(reply.GetBucket()), reply.GetCreated(), nil
 }

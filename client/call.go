@@ -117,6 +117,15 @@ func (s *session) tryContext(ctx context.Context) (context.Context, context.Canc
 	return context.WithTimeout(ctx, time.Until(deadline)/2)
 }
 
+// judge decides what follows a failed try. A bucket that this Client has just made is unknown for a
+// moment to nodes that were not among the majority it was made on.
+func (s *session) judge(a attempt) verdict {
+	if a.err.Reason == reasonUnknownBucket && s.client.fresh.has(s.call.to.bucket) {
+		return later
+	}
+	return a.judge(s.call.kind)
+}
+
 // mayHaveTakenEffect reports whether a failed try may have changed something after all.
 func (s *session) mayHaveTakenEffect(a attempt) bool {
 	return s.call.kind != kindRead && !a.undone()
@@ -125,7 +134,7 @@ func (s *session) mayHaveTakenEffect(a attempt) bool {
 // again waits if that is called for, and reports whether to try again.
 func (s *session) again(ctx context.Context, a attempt) bool {
 	s.reached = s.reached || a.sent || a.err.Reason != ""
-	verdict := a.judge(s.call.kind)
+	verdict := s.judge(a)
 	if verdict != final || a.err.Reason == reasonRequestTooOld || a.err.Reason == reasonClockOffset {
 		s.client.wantRefresh()
 	}

@@ -27,6 +27,8 @@ type Client struct {
 	clock    serverClock
 	budget   budget
 	topology atomic.Pointer[topology]
+	// fresh are the buckets that this Client has just made.
+	fresh freshBuckets
 	// turn counts calls, so that nodes take turns.
 	turn atomic.Uint64
 

@@ -71,6 +71,7 @@ const (
 	reasonStaleEpoch        = "STALE_EPOCH"
 	reasonUnknownBucket     = "UNKNOWN_BUCKET"
 	reasonClockOffset       = "CLOCK_OFFSET"
+	reasonInternal          = "INTERNAL"
 )
 
 // sentinels lists, by reason, what an error matches.

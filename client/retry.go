@@ -46,7 +46,7 @@ func (a attempt) undone() bool {
 	switch a.err.Reason {
 	case "":
 		return !a.sent
-	case reasonOutcomeUnknown, "INTERNAL":
+	case reasonOutcomeUnknown, reasonInternal:
 		return false
 	}
 	return true
@@ -58,6 +58,10 @@ func (a attempt) judge(k kind) verdict {
 		return final
 	}
 	switch a.err.Reason {
+	case reasonInternal:
+		if a.err.Code == codes.DeadlineExceeded || a.err.Code == codes.Canceled {
+			return later
+		}
 	case reasonNotReady:
 		return elsewhere
 	case reasonQuorumUnavailable:
