@@ -2,55 +2,13 @@ package membership
 
 import (
 	"maps"
-	"math/rand/v2"
-	"slices"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/starling-db/starling/ring"
 )
-
-// DetectorOptions configure a Detector. Zero fields take the defaults named.
-type DetectorOptions struct {
-	// Self is always Alive.
-	Self ring.NodeID
-	// Now is the clock; nil: time.Now.
-	Now func() time.Time
-	// Rand spreads the trials of suspects; nil: seeded at random.
-	Rand *rand.Rand
-	// TimeoutsToSuspect is how many requests in a row must time out; 2.
-	TimeoutsToSuspect int
-	// MinBackoff and MaxBackoff bound the pause between two trials of a suspect; 200 ms, doubling to 2 s.
-	MinBackoff, MaxBackoff time.Duration
-	// StallAfter is the pause between two ticks beyond which this process itself was stopped; 2 s.
-	StallAfter time.Duration
-	// Grace is how long verdicts against others are held after a stall; 5 s. It should let gossip hear from
-	// everybody once.
-	Grace time.Duration
-}
-
-// EnsureDefaults fills what is zero.
-func (o DetectorOptions) EnsureDefaults() DetectorOptions {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Rand == nil {
-		o.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
-	}
-	setDefault(&o.TimeoutsToSuspect, 2)
-	setDefault(&o.MinBackoff, 200*time.Millisecond)
-	setDefault(&o.MaxBackoff, 2*time.Second)
-	setDefault(&o.StallAfter, 2*time.Second)
-	setDefault(&o.Grace, 5*time.Second)
-	return o
-}
-
-func setDefault[T int | time.Duration](p *T, v T) {
-	if *p <= 0 {
-		*p = v
-	}
-}
 
 // Detector tells which nodes can be used. It starts no goroutine of its own: Tick must be called several
 // times a second (Run does). All methods are safe for concurrent use; State, Latency and LatencyP95 take
@@ -82,10 +40,16 @@ type health struct {
 	// timeouts counts those in a row. It is written under mu alone.
 	timeouts atomic.Int32
 
-	// A suspect is tried at trialAt; trying says that a trial runs.
-	trialAt time.Time
-	backoff time.Duration
-	trying  bool
+	// broken says that the last request that failed could not even connect.
+	broken atomic.Bool
+
+	// answered is when it last answered, in nanoseconds since start; never when the connection failed since.
+	answered atomic.Int64
+	// A suspect is tried at trialAt, backoff after the last time; trying says that a trial runs. recovered is
+	// when a request last ended a suspicion.
+	trialAt, recovered time.Time
+	backoff            time.Duration
+	trying             bool
 
 	latency latencies
 }
@@ -120,6 +84,30 @@ func (d *Detector) State(id ring.NodeID) State {
 // Up says that a node is Alive.
 func (d *Detector) Up(id ring.NodeID) bool { return d.State(id) == Alive }
 
+// Connects says that a Suspect was reached by the last request that failed, if not answered in time: it may be
+// slow. A node that is down refuses connections.
+func (d *Detector) Connects(id ring.NodeID) bool {
+	h := (*d.nodes.Load())[id]
+	return h != nil && !h.broken.Load()
+}
+
+// never is when a node last answered of which none is known to work.
+const never = math.MinInt64
+
+// Answering says that gossip holds a node for alive, that it answered lately, and that no connection to it
+// failed since: a Suspect of which this is true is slow, not gone.
+func (d *Detector) Answering(id ring.NodeID) bool {
+	h := (*d.nodes.Load())[id]
+	if h == nil {
+		return id == d.o.Self
+	}
+	if s := h.current(); s != Alive && s != Suspect {
+		return false
+	}
+	at := h.answered.Load()
+	return at != never && d.o.Now().Sub(d.start)-time.Duration(at) <= d.o.AnsweringFor
+}
+
 // Latency is the node's smoothed round trip, 0 when none was measured.
 func (d *Detector) Latency(id ring.NodeID) time.Duration {
 	if h := (*d.nodes.Load())[id]; h != nil {
@@ -134,93 +122,6 @@ func (d *Detector) LatencyP95(id ring.NodeID) time.Duration {
 		return h.latency.p95()
 	}
 	return 0
-}
-
-// Report tells what a request saw of a node; latency is the round trip of an OK, and of no matter otherwise.
-// What it says of a node that gossip has never seen is not kept.
-func (d *Detector) Report(id ring.NodeID, outcome Outcome, latency time.Duration) {
-	h := (*d.nodes.Load())[id]
-	if h == nil {
-		return
-	}
-	if outcome == OK {
-		h.latency.add(latency)
-		if h.current() == Alive && h.timeouts.Load() == 0 {
-			return // nothing to change: most requests end here, without the lock
-		}
-	}
-	now := d.o.Now()
-	if outcome != OK && d.stalled(now) {
-		outcome = Ignored // requests that were under way while this process stood still say nothing
-	}
-	d.change(func() { d.report(id, h, outcome, now) })
-}
-
-func (d *Detector) report(id ring.NodeID, h *health, outcome Outcome, now time.Time) {
-	switch outcome {
-	case OK:
-		h.timeouts.Store(0)
-		h.trying = false
-		if h.current() == Suspect {
-			d.set(id, h, Alive, now, "a request succeeded")
-		}
-		return
-	case Timeout:
-		if int(h.timeouts.Add(1)) < d.o.TimeoutsToSuspect && h.current() != Suspect {
-			return
-		}
-		d.suspect(id, h, now, "requests time out")
-	case Unreachable:
-		d.suspect(id, h, now, "the connection failed")
-	case Ignored:
-		d.rest(h, now)
-	}
-}
-
-// suspect avoids a node that gossip calls alive, or, when it is avoided already, waits longer for the next
-// trial if this was one.
-func (d *Detector) suspect(id ring.NodeID, h *health, now time.Time, why string) {
-	switch h.current() {
-	case Alive:
-		h.backoff, h.trying = d.o.MinBackoff, true
-		d.rest(h, now) // the request that failed was the first trial
-		d.set(id, h, Suspect, now, why)
-	case Suspect:
-		if h.trying {
-			h.backoff = min(2*h.backoff, d.o.MaxBackoff)
-			d.rest(h, now)
-		}
-	}
-}
-
-// rest ends a trial, if one is under way, and sets the time of the next.
-func (d *Detector) rest(h *health, now time.Time) {
-	if h.trying {
-		h.trying = false
-		h.trialAt = now.Add(d.jitter(h.backoff))
-	}
-}
-
-// jitter spreads a pause over [3/4, 5/4] of it, so that nodes don't try a suspect in step.
-func (d *Detector) jitter(pause time.Duration) time.Duration {
-	return pause*3/4 + time.Duration(d.o.Rand.Int64N(int64(pause/2)+1))
-}
-
-// Trials returns the suspects that are due for a trial, and counts each as under way: the caller pings
-// them and Reports the outcome of each. Until then, and for its backoff after a failure, none is due again.
-func (d *Detector) Trials() []ring.NodeID {
-	now := d.o.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var due []ring.NodeID
-	for id, h := range *d.nodes.Load() {
-		if h.current() == Suspect && !h.trying && !now.Before(h.trialAt) {
-			h.trying = true
-			due = append(due, id)
-		}
-	}
-	slices.SortFunc(due, ring.NodeID.Compare)
-	return due
 }
 
 // Forget drops all that is known of a node, such as one that was removed for good.
@@ -244,6 +145,7 @@ func (d *Detector) ensure(id ring.NodeID) *health {
 		return h
 	}
 	h := &health{}
+	h.answered.Store(never)
 	next := maps.Clone(*d.nodes.Load())
 	next[id] = h
 	d.nodes.Store(&next)

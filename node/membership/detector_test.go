@@ -294,14 +294,14 @@ func TestLatencies(t *testing.T) {
 		t.Error("latency of nothing")
 	}
 	for i := range 640 {
-		d.Report(id, OK, time.Duration(i%100+1)*time.Millisecond)
+		d.Report(id, OK, time.Duration(i%100+1) * time.Millisecond)
 	}
 	// The last 64 are 77..100 and 1..40 ms: the 61st in order is 97 ms.
 	if got := d.LatencyP95(id); got != 97*time.Millisecond {
 		t.Errorf("p95 %s", got)
 	}
 	for range 100 {
-		d.Report(id, OK, 10*time.Millisecond)
+		d.Report(id, OK, 10 * time.Millisecond)
 	}
 	if got := d.Latency(id); got < 9900*time.Microsecond || got > 10100*time.Microsecond {
 		t.Errorf("smoothed %s", got)
@@ -360,4 +360,81 @@ func BenchmarkState(b *testing.B) {
 			_ = d.State(nodeID(i%100 + 1))
 		}
 	})
+}
+
+func TestSlowNodeIsAvoidedThoughItAnswers(t *testing.T) {
+	d, clock := newDetector()
+	id := nodeID(1)
+	d.GossipAlive(id)
+	late := func() {
+		d.Report(id, Timeout, 0)
+		clock.tick(d, 200*time.Millisecond)
+		d.Report(id, OK, 300 * time.Millisecond)
+	}
+	late()
+	late()
+	want(t, d, id, Suspect, "after two late answers")
+	if !d.Answering(id) {
+		t.Error("slow, but not answering")
+	}
+	var avoided, used time.Duration
+	for range 600 { // a minute of pings that go well and writes that are late
+		for _, due := range d.Trials() {
+			d.Report(due, OK, time.Millisecond)
+		}
+		if d.Up(id) {
+			used += 400 * time.Millisecond
+			late()
+			late()
+			continue
+		}
+		avoided += 100 * time.Millisecond
+		clock.tick(d, 100*time.Millisecond)
+	}
+	if avoided < 3*used {
+		t.Errorf("used for %s, avoided for %s", used, avoided)
+	}
+}
+
+func TestFarNodeComesBack(t *testing.T) {
+	d, clock := newDetector()
+	id := nodeID(1)
+	d.GossipAlive(id)
+	d.Report(id, Unreachable, 0)
+	clock.tick(d, time.Second)
+	for _, due := range d.Trials() {
+		d.Report(due, OK, 250 * time.Millisecond)
+	}
+	want(t, d, id, Alive, "after a trial that took its time")
+}
+
+func TestAnswering(t *testing.T) {
+	d, clock := newDetector()
+	id := nodeID(1)
+	if d.Answering(id) || !d.Answering(nodeID(0)) {
+		t.Error("a stranger answers, or self does not")
+	}
+	d.GossipAlive(id)
+	if d.Answering(id) {
+		t.Error("answering before it was asked")
+	}
+	d.Report(id, OK, time.Millisecond)
+	if !d.Answering(id) {
+		t.Error("not answering after an answer")
+	}
+	clock.tick(d, 3*time.Second)
+	if d.Answering(id) {
+		t.Error("still answering after 3 s of silence")
+	}
+	for _, end := range []func(){
+		func() { d.Report(id, Unreachable, 0) },
+		func() { d.GossipDead(id) },
+	} {
+		d.GossipAlive(id)
+		d.Report(id, OK, time.Millisecond)
+		end()
+		if d.Answering(id) {
+			t.Error("answering after the end")
+		}
+	}
 }

@@ -65,7 +65,7 @@ const (
 	OK Outcome = iota
 	// Unreachable: the connection was refused or broke.
 	Unreachable
-	// Timeout: no answer in time.
+	// Timeout: no answer in time, or none within the caller's patience.
 	Timeout
 	// Ignored: it says nothing of the node, as when the caller gave up.
 	Ignored

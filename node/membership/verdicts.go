@@ -9,8 +9,8 @@ import (
 )
 
 // Run ticks the detector and tries its suspects until ctx ends, and returns when the last trial has. ping
-// asks a node whether it lives, and returns what came of it and how long it took; it must respect its context.
-// It may Report that itself too.
+// asks a node whether it lives, and returns what came of it and how long that took, which is Reported then; it
+// must respect its context.
 func (d *Detector) Run(ctx context.Context, ping func(context.Context, ring.NodeID) (Outcome, time.Duration)) {
 	const tick, trialTimeout = 100 * time.Millisecond, time.Second
 	ticker := time.NewTicker(tick)
@@ -122,6 +122,8 @@ func (d *Detector) GossipLeft(id ring.NodeID) {
 // bury ends a node's life in the eyes of gossip. The caller holds mu.
 func (d *Detector) bury(id ring.NodeID, h *health, to State, now time.Time, why string) {
 	h.swim, h.lost, h.trying = to, false, false
+	h.recovered = time.Time{}
 	h.timeouts.Store(0)
+	h.answered.Store(never)
 	d.set(id, h, to, now, why)
 }
