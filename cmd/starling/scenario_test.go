@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+	"google.golang.org/grpc/codes"
+
+	"github.com/starling-db/starling/internal/kvfake"
+	pb "github.com/starling-db/starling/proto/starling/v1"
+)
+
+// TestScenarios runs the command lines of testdata/scenarios, each file against a cluster of five fake
+// nodes, and compares what they print; -rewrite writes it anew. Commands:
+//
+//	starling [stdin=TEXT] [terminal]   runs the command line below it
+//	say NODE LIVENESS                  makes all nodes say this of one
+//	fail METHOD REASON CODE            makes all nodes refuse a method
+//	mend                               ends that
+func TestScenarios(t *testing.T) {
+	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
+		s := scenario{cluster: kvfake.Start(t, 5)}
+		datadriven.RunTest(t, path, s.run)
+	})
+}
+
+type scenario struct{ cluster *kvfake.Cluster }
+
+func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
+	switch d.Cmd {
+	case "starling":
+		return s.starling(t, d)
+	case "say":
+		liveness := pb.Liveness_value["LIVENESS_"+strings.ToUpper(d.CmdArgs[1].Key)]
+		s.cluster.SetLiveness(d.CmdArgs[0].Key, pb.Liveness(liveness))
+	case "fail":
+		method, reason := d.CmdArgs[0].Key, pb.Reason(pb.Reason_value["REASON_"+d.CmdArgs[1].Key])
+		var code codes.Code
+		if err := code.UnmarshalJSON([]byte(`"` + d.CmdArgs[2].Key + `"`)); err != nil {
+			t.Fatal(err)
+		}
+		s.cluster.Intercept(func(_ context.Context, called string, _ any) error {
+			if called != method {
+				return nil
+			}
+			return kvfake.Fault(code, reason, "the server says why", 2, 0, 1)
+		})
+	case "mend":
+		s.cluster.Intercept(nil)
+	default:
+		d.Fatalf(t, "unknown command %s", d.Cmd)
+	}
+	return ""
+}
+
+func (s *scenario) starling(t *testing.T, d *datadriven.TestData) string {
+	c := cli{cluster: s.cluster, terminal: d.HasArg("terminal")}
+	d.MaybeScanArgs(t, "stdin", &c.stdin)
+	r := c.run(t, words(strings.TrimPrefix(d.Input, "starling "))...)
+	var b strings.Builder
+	b.WriteString(r.out)
+	for line := range strings.Lines(r.errors) {
+		b.WriteString("stderr: " + line)
+	}
+	if r.code != exitDone {
+		fmt.Fprintf(&b, "exit %d\n", r.code)
+	}
+	return s.mask(b.String())
+}
+
+var uuid = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+
+// mask replaces what differs from run to run, padding of columns included.
+func (s *scenario) mask(text string) string {
+	for _, n := range s.cluster.Nodes {
+		text = strings.ReplaceAll(text, n.Addr, n.Name+":port")
+	}
+	text = regexp.MustCompile(`at n\d:port`).ReplaceAllString(text, "at NODE")
+	text = regexp.MustCompile(`"addr":"n\d:port"`).ReplaceAllString(text, `"addr":"NODE"`)
+	text = regexp.MustCompile(`in \d+\.\d s`).ReplaceAllString(text, "in TIME s")
+	return uuid.ReplaceAllString(text, "REQUEST-ID")
+}
+
+// words splits a command line; '...' holds words together, and \n and \x00 in them are what they are in Go.
+func words(line string) []string {
+	var out []string
+	quoted, open := false, false
+	var b strings.Builder
+	for _, r := range line + " " {
+		switch {
+		case r == '\'':
+			quoted, open = !quoted, true
+		case r == ' ' && !quoted:
+			if b.Len() > 0 || open {
+				out = append(out, strings.NewReplacer(`\n`, "\n", `\x00`, "\x00", `\xff`, "\xff").Replace(b.String()))
+			}
+			b.Reset()
+			open = false
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	enchex "encoding/hex"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/starling-db/starling/client"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var local bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show the nodes, how they are, and what waits for them",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClient(cmd.Context(), func(c *client.Client) error {
+				opts := a.callOptions()
+				if local {
+					opts = append(opts, client.LocalOnly())
+				}
+				s, err := c.Status(cmd.Context(), opts...)
+				if err != nil {
+					return err
+				}
+				return a.showStatus(s)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&local, "local", false, "only what the answering node knows by itself")
+	return cmd
+}
+
+// jsonStatus is the cluster in JSON; durations are in milliseconds.
+type jsonStatus struct {
+	Cluster    string     `json:"cluster"`
+	ClusterID  string     `json:"cluster_id"`
+	Epoch      uint64     `json:"epoch"`
+	Partitions int        `json:"partitions"`
+	Node       string     `json:"answered_by"`
+	Version    string     `json:"version"`
+	Time       string     `json:"time"`
+	Nodes      []jsonNode `json:"nodes"`
+}
+
+type jsonNode struct {
+	ID               string  `json:"id"`
+	Name             string  `json:"name"`
+	Zone             string  `json:"zone"`
+	Liveness         string  `json:"liveness"`
+	Ready            bool    `json:"ready"`
+	Reason           string  `json:"reason,omitempty"`
+	Member           bool    `json:"member"`
+	ClientAddr       string  `json:"client_addr"`
+	PeerAddr         string  `json:"peer_addr"`
+	GossipAddr       string  `json:"gossip_addr"`
+	HTTPAddr         string  `json:"http_addr"`
+	Version          string  `json:"version"`
+	Partitions       int     `json:"partitions"`
+	Share            float64 `json:"share"`
+	HintsWaiting     uint64  `json:"hints_waiting"`
+	HintBytesWaiting uint64  `json:"hint_bytes_waiting"`
+	OldestHintMS     int64   `json:"oldest_hint_ms"`
+	SilentMS         int64   `json:"silent_ms"`
+	LatencyUS        int64   `json:"latency_us"`
+}
+
+func newJSONStatus(s *client.Status) jsonStatus {
+	out := jsonStatus{
+		Cluster: s.Cluster, ClusterID: enchex.EncodeToString(s.ClusterID), Epoch: s.Epoch,
+		Partitions: s.Partitions, Node: s.Node.String(), Version: s.Version, Time: rfc3339(s.Time),
+		Nodes: make([]jsonNode, len(s.Nodes)),
+	}
+	for i, n := range s.Nodes {
+		out.Nodes[i] = jsonNode{
+			ID: n.ID.String(), Name: n.Name, Zone: n.Zone, Liveness: n.Liveness.String(), Ready: n.Ready,
+			Reason: n.Reason, Member: n.Member, ClientAddr: n.ClientAddr, PeerAddr: n.PeerAddr,
+			GossipAddr: n.GossipAddr, HTTPAddr: n.HTTPAddr, Version: n.Version, Partitions: n.Partitions,
+			Share: n.Share, HintsWaiting: n.HintsWaiting, HintBytesWaiting: n.HintBytesWaiting,
+			OldestHintMS: n.OldestHint.Milliseconds(), SilentMS: n.Silent.Milliseconds(),
+			LatencyUS: n.Latency.Microseconds(),
+		}
+	}
+	return out
+}
+
+func (a *app) showStatus(s *client.Status) error {
+	switch a.output {
+	case outputJSON:
+		return a.writeJSON(newJSONStatus(s))
+	case outputRaw:
+		for _, n := range s.Nodes {
+			fmt.Fprintln(a.stdout, n.Name)
+		}
+		return nil
+	}
+	if len(s.ClusterID) == 0 {
+		fmt.Fprintf(a.stdout, "cluster %s, not founded yet\n\n", s.Cluster)
+	} else {
+		fmt.Fprintf(a.stdout, "cluster %s, epoch %d, %d partitions\n\n", s.Cluster, s.Epoch, s.Partitions)
+	}
+	t := newTable("NODE", "ZONE", "STATE", "ADDRESS", "SHARE", "PARTITIONS", "HINTS WAITING").numeric(4, 5)
+	for _, n := range s.Nodes {
+		share, partitions := fmt.Sprintf("%.1f%%", 100*n.Share), strconv.Itoa(n.Partitions)
+		if !n.Member {
+			share, partitions = "-", "candidate"
+		}
+		t.add(n.Name, n.Zone, nodeState(n), n.ClientAddr, share, partitions, hintsWaiting(n))
+	}
+	const stateColumn = 2
+	t.write(a.stdout, func(column int, cell string) string {
+		if column != stateColumn {
+			return cell
+		}
+		return a.colour(cell)
+	})
+	return nil
+}
+
+// nodeState is what there is to say of a node in a few words.
+func nodeState(n client.NodeStatus) string {
+	state := n.Liveness.String()
+	switch {
+	case n.Liveness == client.Dead && n.Silent > 0:
+		state += " for " + ageText(n.Silent)
+	case n.Liveness == client.Alive && !n.Ready:
+		state += ", not ready"
+		if n.Reason != "" {
+			state += ": " + n.Reason
+		}
+	}
+	return state
+}
+
+func hintsWaiting(n client.NodeStatus) string {
+	if n.HintsWaiting == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d (%s, oldest %s)", n.HintsWaiting, bytesText(n.HintBytesWaiting), ageText(n.OldestHint))
+}
