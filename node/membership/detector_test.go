@@ -294,14 +294,14 @@ func TestLatencies(t *testing.T) {
 		t.Error("latency of nothing")
 	}
 	for i := range 640 {
-		d.Report(id, OK, time.Duration(i%100+1) * time.Millisecond)
+		d.Report(id, OK, time.Duration(i%100+1)*time.Millisecond)
 	}
 	// The last 64 are 77..100 and 1..40 ms: the 61st in order is 97 ms.
 	if got := d.LatencyP95(id); got != 97*time.Millisecond {
 		t.Errorf("p95 %s", got)
 	}
 	for range 100 {
-		d.Report(id, OK, 10 * time.Millisecond)
+		d.Report(id, OK, 10*time.Millisecond)
 	}
 	if got := d.Latency(id); got < 9900*time.Microsecond || got > 10100*time.Microsecond {
 		t.Errorf("smoothed %s", got)
@@ -369,7 +369,7 @@ func TestSlowNodeIsAvoidedThoughItAnswers(t *testing.T) {
 	late := func() {
 		d.Report(id, Timeout, 0)
 		clock.tick(d, 200*time.Millisecond)
-		d.Report(id, OK, 300 * time.Millisecond)
+		d.Report(id, OK, 300*time.Millisecond)
 	}
 	late()
 	late()
@@ -403,7 +403,7 @@ func TestFarNodeComesBack(t *testing.T) {
 	d.Report(id, Unreachable, 0)
 	clock.tick(d, time.Second)
 	for _, due := range d.Trials() {
-		d.Report(due, OK, 250 * time.Millisecond)
+		d.Report(due, OK, 250*time.Millisecond)
 	}
 	want(t, d, id, Alive, "after a trial that took its time")
 }
