@@ -13,20 +13,30 @@ import (
 // freezeFS stands between Pebble and the disk and turns the first change that fails into the failure of the
 // store. Pebble itself can't be asked to: an error of the log reaches the writers that wait, but when the
 // log is rotated, or its next file created, Pebble panics with a mutex unlocked twice, which nothing
-// can recover; a failed MANIFEST goes to Logger.Fatalf and counts on not coming back; and a flush that failed is tried again
-// at once, for ever.
+// can recover; it panics too when a marker file can't be moved; a failed MANIFEST goes to Logger.Fatalf and counts on
+// not coming back; and a flush that failed is tried again at once, for ever.
 //
 // So once the store has failed the files stay as they are, as if the machine had stopped then, and Pebble is told that
 // its changes went well. Nobody is misled: the store's own verdict is set before Pebble hears
 // anything, and every operation looks at it before it answers. What the directory holds is what a crash leaves, and
 // that is what the next Open is made for.
 //
-// Tables are the exception. Pebble reads them back, so their errors are passed on, which it takes well; and
-// new ones are not begun before the store closes, which ends its retries.
+// Tables are the exception: Pebble reads them back, so their errors are passed on, which it takes well, and tries
+// again. The table of a flush is then made in memory, as a writer may be held up until the flush is done,
+// and with it the store's Close; there are no more of them than memtables. Compactions wait for the Close.
 type freezeFS struct {
 	vfs.FS
 	h *health
+	// memory holds, by base name, the tables made after the failure.
+	memory *vfs.MemFS
 }
+
+func newFreezeFS(fs vfs.FS, h *health) *freezeFS {
+	return &freezeFS{FS: fs, h: h, memory: vfs.NewMem()}
+}
+
+// flushCategory is what Pebble calls the writing of a flush.
+const flushCategory = "pebble-memtable-flush"
 
 var errFrozen = errors.New("storage: the files are frozen after a failure")
 
@@ -40,8 +50,8 @@ func (f *freezeFS) change(op, name string, do func() error) error {
 		return f.verdict(name, errFrozen)
 	}
 	err := do()
-	if err == nil || !f.h.armed.Load() {
-		return err
+	if err == nil {
+		return nil
 	}
 	_ = f.h.fail(fmt.Errorf("%s %s: %w", op, name, err))
 	return f.verdict(name, err)
@@ -58,9 +68,6 @@ func (f *freezeFS) verdict(name string, err error) error {
 // open is change for what returns a file. Where Pebble is told of a success there must be a file: an empty one in
 // memory, which freezeFile never writes to.
 func (f *freezeFS) open(op, name string, do func() (vfs.File, error)) (vfs.File, error) {
-	if f.h.frozen() && isTable(name) {
-		<-f.h.released
-	}
 	var file vfs.File
 	err := f.change(op, name, func() (err error) {
 		file, err = do()
@@ -79,7 +86,23 @@ func (f *freezeFS) open(op, name string, do func() (vfs.File, error)) (vfs.File,
 }
 
 func (f *freezeFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if isTable(name) && f.h.frozen() {
+		if c == flushCategory {
+			return f.memory.Create(f.PathBase(name), c)
+		}
+		<-f.h.released
+	}
 	return f.open("create", name, func() (vfs.File, error) { return f.FS.Create(name, c) })
+}
+
+// Open opens a file for reading.
+func (f *freezeFS) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
+	if isTable(name) && f.h.frozen() {
+		if file, err := f.memory.Open(f.PathBase(name), o...); err == nil {
+			return file, nil
+		}
+	}
+	return f.FS.Open(name, o...)
 }
 
 func (f *freezeFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {

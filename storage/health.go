@@ -12,8 +12,6 @@ type health struct {
 	once   sync.Once
 	cause  atomic.Pointer[FailedError]
 	failed chan struct{}
-	// armed: Open is done. Until then errors go to Pebble as they are, and Open returns them.
-	armed atomic.Bool
 	// released is closed when the store closes.
 	released chan struct{}
 }
@@ -41,4 +39,4 @@ func (h *health) Err() error {
 }
 
 // frozen reports whether the files must stay as they are.
-func (h *health) frozen() bool { return h.cause.Load() != nil && h.armed.Load() }
+func (h *health) frozen() bool { return h.cause.Load() != nil }

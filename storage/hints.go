@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +95,7 @@ func (s *Store) eachHint(target NodeID, after *Hint, visit func(key, value []byt
 	lower, upper := hintBounds(target)
 	if after != nil {
 		lower = append(appendHintKey(nil, after.Target, after.Since, after.Key), 0)
-		if slices.Compare(lower, upper) >= 0 {
+		if bytes.Compare(lower, upper) >= 0 {
 			return nil
 		}
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"slices"
 	"sync"
 )
@@ -83,6 +84,6 @@ func (l *ledger) snapshot() []HintStats {
 	for node, a := range l.targets {
 		stats = append(stats, HintStats{Target: node, Items: a.items, Bytes: a.bytes})
 	}
-	slices.SortFunc(stats, func(a, b HintStats) int { return slices.Compare(a.Target[:], b.Target[:]) })
+	slices.SortFunc(stats, func(a, b HintStats) int { return bytes.Compare(a.Target[:], b.Target[:]) })
 	return stats
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"slices"
@@ -41,7 +42,7 @@ func (s *Store) Range(ctx context.Context, r RangeRequest) (items []RangeItem, e
 	if len(r.End) > 0 {
 		upper = append(bucketPrefix(r.Bucket), r.End...)
 	}
-	if slices.Compare(lower, upper) >= 0 {
+	if bytes.Compare(lower, upper) >= 0 {
 		return nil, true, nil
 	}
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ const (
 
 func (r *record) find(node NodeID) (int, bool) {
 	return slices.BinarySearchFunc(r.targets, node, func(t target, n NodeID) int {
-		return slices.Compare(t.node[:], n[:])
+		return bytes.Compare(t.node[:], n[:])
 	})
 }
 
@@ -120,7 +121,7 @@ func decodeTargets(b []byte) ([]target, []byte, error) {
 		if t.kind != kindCopy && t.kind != kindDebt {
 			return nil, nil, fmt.Errorf("unknown kind of hint %d", t.kind)
 		}
-		if i > 0 && slices.Compare(targets[i-1].node[:], t.node[:]) >= 0 {
+		if i > 0 && bytes.Compare(targets[i-1].node[:], t.node[:]) >= 0 {
 			return nil, nil, errors.New("targets out of order")
 		}
 		if t.epoch, b, err = decodeUvarint(b[targetSize:]); err != nil {

@@ -78,19 +78,25 @@ func (s *Store) settleOne(b *pebble.Batch, seen map[string]*item, st *Settlement
 		seen[key] = it
 	}
 	if _, owes := it.old.find(h.Target); !owes {
+		if it.dirty {
+			// This batch may be what settled it, and the database doesn't show that yet.
+			return true, nil
+		}
+		it.dirty = true
 		return true, s.sweepHint(b, h)
 	}
 	if it.old.state.Digest() != st.Sent {
 		return false, nil
 	}
 	it.settle(h.Target)
+	it.dirty = true
 	if err := s.stage(b, it, nil, st.Drop && len(it.new.targets) == 0); err != nil {
 		return false, err
 	}
 	return true, nil
 }
 
-// sweepHint removes a hint without a record behind it, which a crash in the middle of DropBucket leaves.
+// sweepHint removes a hint without a record behind it, if there is one: a crash in the middle of DropBucket leaves some.
 func (s *Store) sweepHint(b *pebble.Batch, h *Hint) error {
 	key := appendHintKey(nil, h.Target, h.Since, h.Key)
 	value, err := s.read(key)

@@ -67,7 +67,7 @@ func (s *Store) openDatabase() error {
 	cache := pebble.NewCache(s.o.CacheBytes)
 	defer cache.Unref() // the database holds its own reference
 	path := s.o.FS.PathJoin(s.o.Dir, databaseIn)
-	po := pebbleOptions(s.o, &freezeFS{FS: s.o.FS, h: s.health}, s.health, cache)
+	po := pebbleOptions(s.o, newFreezeFS(s.o.FS, s.health), s.health, cache)
 	// A database that was complete once and isn't there now is lost data, not a first start.
 	po.ErrorIfNotExists = s.dir.identity.Load().Ready
 	db, err := pebble.Open(path, po)
@@ -75,7 +75,6 @@ func (s *Store) openDatabase() error {
 		return fmt.Errorf("storage: open the database in %s: %w", path, err)
 	}
 	s.db = db
-	s.armed.Store(true)
 	go s.syncLoop()
 	return nil
 }
@@ -184,6 +183,9 @@ func (s *Store) enter() error {
 
 // lock takes latches for the operation under way.
 func (s *Store) lock(ctx context.Context, indexes ...int) error {
+	if err := ctx.Err(); err != nil {
+		return err // not begun: its time is over
+	}
 	if err := s.stripes.lock(ctx, indexes...); err != nil {
 		return err
 	}
