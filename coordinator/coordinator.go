@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/starling-db/starling/causal"
@@ -75,6 +74,7 @@ type Options struct {
 	// Repairs bounds the repairs that run after replies; those beyond are left to the next read.
 	// Default 256.
 	Repairs int
+	Events  Events
 	Now     func() time.Time
 }
 
@@ -95,25 +95,34 @@ func (o *Options) EnsureDefaults() {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Events.ensureDefaults()
 	if o.Cluster.Late == nil {
 		o.Cluster.Late = func(ring.NodeID) {}
 	}
 }
 
-// Stats counts what a coordinator did beside answering.
-type Stats struct {
-	ReadRepairs    atomic.Uint64 // states sent to replicas that were behind, before or after the reply
-	RepairsSkipped atomic.Uint64 // repairs left out because too many were running
-	Hedges         atomic.Uint64
-	StandIns       atomic.Uint64 // states sent to fallbacks
-	Owed           atomic.Uint64 // hints kept by the coordinator itself
-	OweFailed      atomic.Uint64 // such hints that could not be stored
+// Events are told of what a coordinator does beside answering, for metrics. They must be quick.
+type Events struct {
+	WriteBack     func() // a state was sent to a replica that was behind, before the reply
+	Repair        func() // the same, after the reply
+	RepairSkipped func() // a repair failed, or too many were running
+	Hedge         func() // one more replica was asked because another was slow
+	StandIn       func() // a fallback was sent a state in the place of an owner
+	Owed          func() // this node keeps a hint for an owner that nobody stood in for
+	OweFailed     func() // such a hint could not be stored
+}
+
+func (e *Events) ensureDefaults() {
+	for _, f := range []*func(){&e.WriteBack, &e.Repair, &e.RepairSkipped, &e.Hedge, &e.StandIn, &e.Owed, &e.OweFailed} {
+		if *f == nil {
+			*f = func() {}
+		}
+	}
 }
 
 // Coordinator runs requests. Its methods may be called from any number of goroutines.
 type Coordinator struct {
 	Options
-	Stats   Stats
 	repairs chan struct{} // a token per repair that runs after a reply
 
 	mu      sync.Mutex

@@ -112,7 +112,7 @@ func (r *getRun) ask(a quorum.Action, hedged bool) {
 	case quorum.WriteBack:
 		m.Action, m.Versions = "write-back", dots(r.join)
 		r.trace.repaired(to.node)
-		r.c.Stats.ReadRepairs.Add(1)
+		r.c.Events.WriteBack()
 	case quorum.ReadDigest:
 		m.Action = "digest"
 	default:
@@ -241,7 +241,7 @@ func (r *getRun) expire(timer *time.Timer) {
 	r.budgets = rest
 	for _, place := range late {
 		for _, a := range r.tally.Slow(place) {
-			r.c.Stats.Hedges.Add(1)
+			r.c.Events.Hedge()
 			r.ask(a, true)
 		}
 	}
@@ -271,7 +271,7 @@ func (r *getRun) finish() {
 		select {
 		case r.c.repairs <- struct{}{}:
 		default:
-			r.c.Stats.RepairsSkipped.Add(1)
+			r.c.Events.RepairSkipped()
 			continue
 		}
 		r.repair(place)
@@ -286,8 +286,8 @@ func (r *getRun) repair(place int) {
 	defer cancel()
 	stop := context.AfterFunc(r.c.closing, cancel)
 	defer stop()
-	r.c.Stats.ReadRepairs.Add(1)
+	r.c.Events.Repair()
 	if r.c.Replicas.Write(ctx, r.list[place].node, r.writeBack(r.list[place], r.join)) != nil {
-		r.c.Stats.RepairsSkipped.Add(1)
+		r.c.Events.RepairSkipped()
 	}
 }

@@ -155,7 +155,7 @@ func (r *putRun) send(sends []quorum.Send) {
 		if s.For != s.Place {
 			write.HintFor = r.pl.places[s.For]
 			m.HintFor = write.HintFor
-			r.c.Stats.StandIns.Add(1)
+			r.c.Events.StandIn()
 		}
 		r.sent[s.Place] = sentState{handle: r.trace.asked(m)}
 		r.budgets = append(r.budgets, budget{s.Place, r.c.Now().Add(r.c.SlowWrite)})
@@ -239,9 +239,9 @@ func (r *putRun) finish() {
 func (r *putRun) owe(owner ring.NodeID) {
 	ctx, cancel := context.WithTimeout(context.Background(), r.c.Linger)
 	defer cancel()
-	r.c.Stats.Owed.Add(1)
+	r.c.Events.Owed()
 	err := r.c.Replicas.Owe(ctx, r.req.Item, owner, r.pl.epoch.Number)
 	if err != nil && !errors.Is(err, context.Canceled) {
-		r.c.Stats.OweFailed.Add(1)
+		r.c.Events.OweFailed()
 	}
 }

@@ -149,7 +149,7 @@ func (r *rangeRun) collect(ctx context.Context) ([]rangeAnswer, error) {
 			}
 		case <-hedge.C:
 			if asked < len(r.list) {
-				r.c.Stats.Hedges.Add(1)
+				r.c.Events.Hedge()
 				ask(true)
 				hedge.Reset(r.c.Hedge(r.list[asked-1].node))
 			}
@@ -275,7 +275,7 @@ func (r *rangeRun) settleItem(ctx context.Context, item mergedItem) error {
 	for {
 		for _, a := range todo {
 			running++
-			r.c.Stats.ReadRepairs.Add(1)
+			r.c.Events.WriteBack()
 			r.c.linger(func() { done <- writeDone{a.Place, r.writeBack(ctx, a.Place, item)} })
 		}
 		todo = nil

@@ -60,8 +60,8 @@ func BucketID(name string, generation uint64) uint64 {
 func newBucket(e *pb.BucketEntry) *Bucket {
 	w := e.GetBucket()
 	n := int(w.GetN())
-	r, _ := resolve(w.GetR(), n)
-	wq, _ := resolve(w.GetW(), n)
+	r, _ := Resolve(w.GetR(), n)
+	wq, _ := Resolve(w.GetW(), n)
 	b := &Bucket{
 		ID: w.GetId(), Name: w.GetName(), Generation: e.GetGeneration(),
 		N: n, R: r, W: wq,
@@ -75,9 +75,9 @@ func newBucket(e *pb.BucketEntry) *Bucket {
 	return b
 }
 
-// resolve turns a consistency into a number of replicas. ok is false when there is no such number between 1
+// Resolve turns a consistency into a number of replicas. ok is false when there is no such number between 1
 // and n.
-func resolve(c *pb.Consistency, n int) (replicas int, ok bool) {
+func Resolve(c *pb.Consistency, n int) (replicas int, ok bool) {
 	switch k := c.GetKind().(type) {
 	case *pb.Consistency_Replicas:
 		if k.Replicas > MaxReplicas {
@@ -147,10 +147,10 @@ func checkSettings(b *pb.Bucket) error {
 	if n < 1 || n > MaxReplicas {
 		return invalid("n", "must be 1 to 7")
 	}
-	if _, ok := resolve(b.GetR(), n); !ok {
+	if _, ok := Resolve(b.GetR(), n); !ok {
 		return invalid("r", "must be a known level, or 1 to n replicas")
 	}
-	if _, ok := resolve(b.GetW(), n); !ok {
+	if _, ok := Resolve(b.GetW(), n); !ok {
 		return invalid("w", "must be a known level, or 1 to n replicas")
 	}
 	switch b.GetConflict() {
@@ -183,10 +183,10 @@ func checkName(name string) error {
 // sameSettings reports whether two normalized buckets of one name were asked for alike.
 func sameSettings(a, b *pb.Bucket) bool {
 	n := int(a.GetN())
-	ar, _ := resolve(a.GetR(), n)
-	br, _ := resolve(b.GetR(), n)
-	aw, _ := resolve(a.GetW(), n)
-	bw, _ := resolve(b.GetW(), n)
+	ar, _ := Resolve(a.GetR(), n)
+	br, _ := Resolve(b.GetR(), n)
+	aw, _ := Resolve(a.GetW(), n)
+	bw, _ := Resolve(b.GetW(), n)
 	return a.GetN() == b.GetN() && ar == br && aw == bw &&
 		a.GetConflict() == b.GetConflict() && a.GetDurability() == b.GetDurability()
 }

@@ -59,7 +59,7 @@ func TestFoundedNodesStayWhatTheyAreAfterARestart(t *testing.T) {
 // Steps of a founding in random order, with messages and replies lost, and processes that end at any of their
 // durable writes. All nodes end in one cluster, and never is there a second.
 func TestFoundingSurvivesCrashesAndLoss(t *testing.T) {
-	for seed := range uint64(150) {
+	for seed := range uint64(100) {
 		foundUnderFaults(t, seed, 2+int(seed%4), func(id ring.NodeID) bool { return id == nodeID(0) }, true)
 	}
 }
@@ -67,7 +67,7 @@ func TestFoundingSurvivesCrashesAndLoss(t *testing.T) {
 // Nodes that disagree about who the founder is: there may be no cluster, but there are never two.
 func TestRivalFoundersNeverFoundTwoClusters(t *testing.T) {
 	decided := 0
-	for seed := range uint64(150) {
+	for seed := range uint64(60) {
 		founders := func(id ring.NodeID) bool { return id == nodeID(0) || id == nodeID(1) }
 		decided += foundUnderFaults(t, seed, 2+int(seed%4), founders, false)
 	}
@@ -98,7 +98,7 @@ func foundUnderFaults(t *testing.T, seed uint64, n int, founder func(ring.NodeID
 		}
 		return clusters
 	}
-	const rounds = 400
+	const rounds = 240
 	for i := range rounds {
 		if i == rounds*3/4 {
 			mu.Lock()

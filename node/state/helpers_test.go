@@ -21,6 +21,9 @@ import (
 	"github.com/starling-db/starling/ring"
 )
 
+// goldenDefaultID is BucketID("default", 1).
+const goldenDefaultID = 0xbfcee13996d093b5
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (

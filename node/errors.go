@@ -1,0 +1,146 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/coordinator"
+	"github.com/starling-db/starling/node/state"
+	pb "github.com/starling-db/starling/proto/starling/v1"
+	"github.com/starling-db/starling/storage"
+)
+
+// errorDomain is the domain of every ErrorInfo that Starling sends.
+const errorDomain = "starling"
+
+// fault is an error on its way to a client: a gRPC code, a documented reason, a sentence, numbers.
+type fault struct {
+	code     codes.Code
+	reason   pb.Reason
+	message  string
+	metadata map[string]string
+}
+
+// Error is the sentence.
+func (f *fault) Error() string { return f.message }
+
+// GRPCStatus lets grpc send the fault with its ErrorInfo.
+func (f *fault) GRPCStatus() *status.Status {
+	st := status.New(f.code, f.message)
+	detailed, err := st.WithDetails(&errdetails.ErrorInfo{Reason: reasonName(f.reason), Domain: errorDomain, Metadata: f.metadata})
+	if err != nil {
+		return st
+	}
+	return detailed
+}
+
+func reasonName(r pb.Reason) string { return strings.TrimPrefix(r.String(), "REASON_") }
+
+func invalid(reason pb.Reason, format string, args ...any) *fault {
+	return &fault{code: codes.InvalidArgument, reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+func notReady(format string, args ...any) *fault {
+	return &fault{code: codes.Unavailable, reason: pb.Reason_REASON_NOT_READY, message: fmt.Sprintf(format, args...)}
+}
+
+// toFault is the one place where an error of any layer becomes what a client sees.
+func toFault(err error) *fault {
+	if f, ok := errors.AsType[*fault](err); ok {
+		return f
+	}
+	if q, ok := errors.AsType[*coordinator.QuorumError](err); ok {
+		return quorumFault(q)
+	}
+	f := &fault{code: codes.Internal, reason: pb.Reason_REASON_INTERNAL, message: err.Error()}
+	_, limit := errors.AsType[*storage.LimitError](err)
+	_, budget := errors.AsType[*storage.HintBudgetError](err)
+	switch {
+	case errors.Is(err, causal.ErrContext):
+		f.code, f.reason = codes.InvalidArgument, pb.Reason_REASON_INVALID_CONTEXT
+	case errors.Is(err, storage.ErrTooOld):
+		f.code, f.reason = codes.FailedPrecondition, pb.Reason_REASON_REQUEST_TOO_OLD
+	case limit:
+		f.code, f.reason = codes.FailedPrecondition, pb.Reason_REASON_TOO_MANY_SIBLINGS
+	case budget:
+		f.code, f.reason = codes.ResourceExhausted, pb.Reason_REASON_HINT_BUDGET
+	case errors.Is(err, causal.ErrClockOffset):
+		f.code, f.reason = codes.FailedPrecondition, pb.Reason_REASON_CLOCK_OFFSET
+	case errors.Is(err, causal.ErrBound), errors.Is(err, coordinator.ErrClosed), errors.Is(err, coordinator.ErrNotCoordinator),
+		errors.Is(err, storage.ErrFailed), errors.Is(err, storage.ErrClosed):
+		f.code, f.reason = codes.Unavailable, pb.Reason_REASON_NOT_READY
+	case errors.Is(err, context.DeadlineExceeded):
+		f.code = codes.DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		f.code = codes.Canceled
+	}
+	return f
+}
+
+func quorumFault(q *coordinator.QuorumError) *fault {
+	f := &fault{code: codes.Unavailable, message: q.Error(), metadata: map[string]string{
+		"required": strconv.Itoa(q.Required), "received": strconv.Itoa(q.Received), "live": strconv.Itoa(q.Live),
+	}}
+	switch q.Kind {
+	case coordinator.ErrRefused:
+		f.reason = pb.Reason_REASON_QUORUM_UNAVAILABLE
+	case coordinator.ErrUnknown:
+		f.reason = pb.Reason_REASON_OUTCOME_UNKNOWN
+	default:
+		f.reason = pb.Reason_REASON_QUORUM_NOT_REACHED
+	}
+	if q.Kind != coordinator.ErrRefused && errors.Is(q.Err, context.DeadlineExceeded) {
+		f.code = codes.DeadlineExceeded
+	}
+	return f
+}
+
+// peerError carries a fault to another node, and faultOf back.
+func peerError(err error) *pb.PeerError {
+	f := toFault(err)
+	return &pb.PeerError{Reason: reasonName(f.reason), Message: f.message, Metadata: f.metadata, Code: uint32(f.code)}
+}
+
+func faultOf(e *pb.PeerError) *fault {
+	reason := pb.Reason(pb.Reason_value["REASON_"+e.GetReason()])
+	code := codes.Code(e.GetCode())
+	if code == codes.OK || code > codes.Unauthenticated {
+		code = codes.Internal
+	}
+	return &fault{code: code, reason: reason, message: e.GetMessage(), metadata: e.GetMetadata()}
+}
+
+// bucketFault is toFault for the errors of a change of buckets.
+func bucketFault(err error) *fault {
+	f := &fault{message: err.Error()}
+	majority, _ := errors.AsType[*state.MajorityError](err)
+	switch {
+	case errors.Is(err, state.ErrInvalid):
+		f.code, f.reason = codes.InvalidArgument, pb.Reason_REASON_INVALID_ARGUMENT
+	case errors.Is(err, state.ErrUnknownBucket):
+		f.code, f.reason = codes.NotFound, pb.Reason_REASON_UNKNOWN_BUCKET
+	case errors.Is(err, state.ErrBucketExists):
+		f.code, f.reason = codes.AlreadyExists, pb.Reason_REASON_BUCKET_EXISTS
+	case errors.Is(err, state.ErrNotFounded):
+		f.code, f.reason = codes.Unavailable, pb.Reason_REASON_NOT_READY
+	case majority != nil:
+		f.code, f.reason = codes.Unavailable, pb.Reason_REASON_OUTCOME_UNKNOWN
+		if majority.Refused {
+			f.reason = pb.Reason_REASON_QUORUM_UNAVAILABLE
+		}
+		f.metadata = map[string]string{
+			"required": strconv.Itoa(majority.Required), "received": strconv.Itoa(majority.Received), "live": strconv.Itoa(majority.Live),
+		}
+	default:
+		return toFault(err)
+	}
+	return f
+}

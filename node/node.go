@@ -1,0 +1,380 @@
+// Package node is one server: it puts storage, ring, gossip, coordinator, hints and services together, starts
+// them in order and stops them in the reverse order. It holds no decision of its own about data.
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/hashicorp/memberlist"
+	"google.golang.org/grpc"
+
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/coordinator"
+	"github.com/starling-db/starling/hinted"
+	"github.com/starling-db/starling/internal/transport"
+	"github.com/starling-db/starling/node/admission"
+	"github.com/starling-db/starling/node/config"
+	"github.com/starling-db/starling/node/membership"
+	"github.com/starling-db/starling/node/state"
+	"github.com/starling-db/starling/node/telemetry"
+	pb "github.com/starling-db/starling/proto/starling/v1"
+	"github.com/starling-db/starling/ring"
+	"github.com/starling-db/starling/storage"
+)
+
+// Version is the binary's version. Releases set it when they are linked.
+var Version = "dev"
+
+// Options are what a node is made of. All but Config may be zero: then the node uses the operating system's
+// file system, clock, randomness and network.
+type Options struct {
+	Config config.Config
+	FS     vfs.FS
+	Now    func() time.Time
+	// Rand is safe for concurrent use.
+	Rand   io.Reader
+	Listen func(network, addr string) (net.Listener, error)
+	Dial   func(ctx context.Context, addr string) (net.Conn, error)
+	// GossipTransport carries gossip; nil: UDP and TCP on Config.GossipAddr.
+	GossipTransport memberlist.Transport
+	Logger          *slog.Logger
+}
+
+func (o *Options) ensureDefaults() {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Listen == nil {
+		o.Listen = net.Listen
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Addrs are the addresses that a node is bound to, host:port.
+type Addrs struct {
+	Client, Peer, Gossip, HTTP string
+}
+
+// Node is one running server.
+type Node struct {
+	opts  Options
+	cfg   config.Config
+	log   *slog.Logger
+	id    ring.NodeID
+	addrs Addrs
+
+	store       *storage.Store
+	clock       *causal.Clock
+	bound       boundKeeper
+	state       *state.Manager
+	pool        *transport.Pool
+	replicaSrv  *transport.Server
+	detector    *membership.Detector
+	members     *membership.Membership
+	coordinator *coordinator.Coordinator
+	hints       *hinted.Replayer
+	admission   *admission.Gate
+	metrics     *telemetry.Metrics
+	offsets     clockOffsets
+	sealed      atomic.Pointer[causal.Sealer]
+	exchange    chan ring.NodeID // peers whose document differs
+	drops       chan struct{}    // room for one: buckets may have been dropped
+
+	clientSrv, peerSrv *grpc.Server
+	httpSrv            *telemetry.Server
+	health             *healthService
+
+	// phase says why the node takes no requests; nil when it does.
+	phase atomic.Pointer[string]
+	ready chan struct{} // closed when it first does
+
+	cancel    context.CancelFunc // ends the loops
+	loops     sync.WaitGroup
+	tasks     sync.WaitGroup // requests of peers
+	done      chan struct{}  // closed when the node has stopped, by itself or by Close
+	failed    chan error     // what stops it by itself; room for one
+	closeOnce sync.Once
+	err       error // set before done is closed
+}
+
+// Start opens the data directory, binds the ports and starts the node. It returns with everything running, but the
+// node may still wait for its cluster: Ready tells. ctx bounds the start alone. Errors are those of the
+// configuration, the directory (storage.ErrLocked and so on) and the ports; nothing is left behind then.
+func Start(ctx context.Context, o Options) (*Node, error) {
+	o.ensureDefaults()
+	if err := o.Config.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		opts: o, cfg: o.Config, log: o.Logger, ready: make(chan struct{}), done: make(chan struct{}),
+		failed: make(chan error, 1), exchange: make(chan ring.NodeID, exchangeQueue), drops: make(chan struct{}, 1),
+		admission: admission.New(int64(o.Config.MaxInFlight), int64(o.Config.MaxInFlightBytes)),
+		metrics:   telemetry.NewMetrics(Version),
+	}
+	n.setPhase("starting")
+	undo := &cleanup{}
+	if err := n.open(ctx, undo); err != nil {
+		return nil, errors.Join(err, undo.run())
+	}
+	n.run()
+	return n, nil
+}
+
+// cleanup takes back the steps of a start that failed, the last one first.
+type cleanup struct{ steps []func() error }
+
+func (c *cleanup) add(step func() error) { c.steps = append(c.steps, step) }
+
+func (c *cleanup) run() error {
+	var errs []error
+	for i := len(c.steps) - 1; i >= 0; i-- {
+		errs = append(errs, c.steps[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// open makes the parts in the order in which they depend on each other.
+func (n *Node) open(ctx context.Context, undo *cleanup) error {
+	store, err := storage.Open(storage.Options{
+		Dir: n.cfg.Dir, FS: n.opts.FS, Name: n.cfg.Name, Rand: n.opts.Rand, Logger: n.log,
+		CacheBytes: int64(n.cfg.CacheBytes), MemTableBytes: int64(n.cfg.MemTableBytes),
+		HintBytesPerTarget: int64(n.cfg.HintBytesPerTarget), HintBytesTotal: int64(n.cfg.HintBytes),
+		MaxSiblings: n.cfg.MaxSiblings, MaxStateBytes: int64(n.cfg.MaxStateBytes),
+	})
+	if err != nil {
+		return err
+	}
+	undo.add(store.Close)
+	n.store, n.id = store, ring.NodeID(store.Identity().NodeID)
+	n.clock = causal.NewClock(n.opts.Now, n.cfg.MaxClockOffset, store.HLCBound())
+	n.bound = boundKeeper{clock: n.clock, store: store, raising: make(chan struct{}, 1)}
+	store.UseClock(n.clock)
+	if err := n.bound.raise(ctx); err != nil {
+		return err
+	}
+	listeners, err := n.listen(undo)
+	if err != nil {
+		return err
+	}
+	if err := n.openCluster(ctx, listeners, undo); err != nil {
+		return err
+	}
+	if err := n.openRequests(undo); err != nil {
+		return err
+	}
+	if err := n.openGossip(ctx, listeners, undo); err != nil {
+		return err
+	}
+	n.serve(listeners)
+	return nil
+}
+
+// listeners are the bound ports. Gossip has its own two.
+type listeners struct {
+	client, peer, http net.Listener
+	gossip             memberlist.Transport
+	// What others are told to dial.
+	clientAt, peerAt, gossipAt string
+}
+
+func (n *Node) listen(undo *cleanup) (*listeners, error) {
+	l := &listeners{gossip: n.opts.GossipTransport}
+	for _, port := range []struct {
+		name, addr string
+		at         *net.Listener
+		bound      *string
+	}{
+		{"client", n.cfg.ClientAddr, &l.client, &n.addrs.Client},
+		{"peer", n.cfg.PeerAddr, &l.peer, &n.addrs.Peer},
+		{"http", n.cfg.HTTPAddr, &l.http, &n.addrs.HTTP},
+	} {
+		listener, err := n.opts.Listen("tcp", port.addr)
+		if err != nil {
+			return nil, fmt.Errorf("%s port: %w; choose another with --%s-addr", port.name, err, port.name)
+		}
+		undo.add(func() error { return ignoreClosed(listener.Close()) })
+		*port.at, *port.bound = listener, listener.Addr().String()
+	}
+	n.addrs.Gossip = n.cfg.GossipAddr
+	if l.gossip == nil {
+		var err error
+		if l.gossip, n.addrs.Gossip, err = membership.Listen(context.Background(), n.cfg.GossipAddr, n.log); err != nil {
+			return nil, fmt.Errorf("%w; choose another with --gossip-addr", err)
+		}
+		undo.add(l.gossip.Shutdown)
+	}
+	for _, at := range []struct {
+		bound, override string
+		to              *string
+	}{
+		{n.addrs.Client, n.cfg.ClientAdvertise, &l.clientAt},
+		{n.addrs.Peer, n.cfg.PeerAdvertise, &l.peerAt},
+		{n.addrs.Gossip, n.cfg.GossipAdvertise, &l.gossipAt},
+	} {
+		var err error
+		if *at.to, err = config.Advertise(at.bound, at.override, net.InterfaceAddrs); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// openRequests makes what runs requests: coordinator and hint replay.
+func (n *Node) openRequests(undo *cleanup) error {
+	p := peers{n}
+	n.coordinator = coordinator.New(coordinator.Options{
+		Cluster: coordinator.Cluster{
+			Self: n.id, Epoch: n.epoch, Health: n.healthOf, Latency: n.detector.Latency, Late: n.late,
+		},
+		Replicas: coordinator.Replicas{
+			Mint: replica{n}.mint, Write: p.write, Read: p.read, Range: p.scan, ItemOf: itemOf, Owe: replica{n}.owe,
+		},
+		Events: coordinator.Events{
+			WriteBack: n.metrics.WriteBack, Repair: n.metrics.ReadRepair, Hedge: n.metrics.Hedge, StandIn: n.metrics.StandIn,
+			OweFailed: func() { n.log.Warn("a hint could not be stored; the owner will be repaired by reads") },
+		},
+		SlowWrite: n.cfg.SlowReplica, Hedge: n.hedgeAfter, Now: n.opts.Now,
+	})
+	undo.add(func() error { n.coordinator.Close(); return nil })
+	return n.openHints()
+}
+
+// Ready is closed when the node first takes requests.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Done is closed when the node has stopped, by Close or by a failure that Err tells.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err is why the node stopped by itself; nil before Done, and after a Close.
+func (n *Node) Err() error {
+	select {
+	case <-n.done:
+		return n.err
+	default:
+		return nil
+	}
+}
+
+// Addrs are the addresses that the node is bound to.
+func (n *Node) Addrs() Addrs { return n.addrs }
+
+// Name is the node's name in the cluster.
+func (n *Node) Name() string { return n.cfg.Name }
+
+// ID is the node's random id, which lives with its data.
+func (n *Node) ID() ring.NodeID { return n.id }
+
+// epoch is the present state of the ring. Only requests that serving let in ask for it.
+func (n *Node) epoch() *ring.Epoch { return n.state.Snapshot().Epoch }
+
+func (n *Node) sealer() *causal.Sealer {
+	if s := n.sealed.Load(); s != nil {
+		return s
+	}
+	s := causal.NewSealer(n.state.Snapshot().ClusterID)
+	n.sealed.Store(&s)
+	return &s
+}
+
+// attributes are what is known of a node: by its own gossip, or by the document when it is away.
+func (n *Node) attributes(id ring.NodeID) state.NodeAttributes {
+	if id != n.id {
+		if seen, ok := n.members.Node(id); ok && seen.State == membership.Alive {
+			return state.NodeAttributesOf(seen.Meta.GetAttributes())
+		}
+	}
+	a := n.state.Snapshot().Nodes[id]
+	if a.ID.IsZero() {
+		a.ID = id
+		if seen, ok := n.members.Node(id); ok {
+			a = state.NodeAttributesOf(seen.Meta.GetAttributes())
+		}
+	}
+	return a
+}
+
+func (n *Node) name(id ring.NodeID) string {
+	if name := n.attributes(id).Name; name != "" {
+		return name
+	}
+	return id.String()
+}
+
+func (n *Node) zone(id ring.NodeID) string { return n.attributes(id).Zone }
+
+func (n *Node) peerAddr(id ring.NodeID) (string, bool) {
+	addr := n.attributes(id).PeerAddr
+	return addr, addr != ""
+}
+
+// healthOf is the detector's verdict in the coordinator's words.
+func (n *Node) healthOf(id ring.NodeID) coordinator.Health {
+	switch n.detector.State(id) {
+	case membership.Alive:
+		return coordinator.Up
+	case membership.Suspect:
+		if n.detector.Connects(id) {
+			return coordinator.Slow
+		}
+	}
+	return coordinator.Down
+}
+
+// late is told of a replica that let a write's budget pass.
+func (n *Node) late(id ring.NodeID) {
+	n.detector.Report(id, membership.Timeout, 0)
+}
+
+// Bounds of the automatic hedge: a percentile of a few lucky microseconds must not double every read.
+const (
+	minHedge = 2 * time.Millisecond
+	maxHedge = 100 * time.Millisecond
+	noHedge  = 24 * time.Hour
+)
+
+func (n *Node) hedgeAfter(id ring.NodeID) time.Duration {
+	switch h := n.cfg.Hedge; {
+	case h.Auto:
+		p95 := n.detector.LatencyP95(id)
+		if p95 == 0 {
+			p95 = maxHedge / 4
+		}
+		return min(max(2*p95, minHedge), maxHedge)
+	case h.After > 0:
+		return h.After
+	default:
+		return noHedge
+	}
+}
+
+// nodeAttributes are this node's own, for the document and for gossip.
+func (n *Node) nodeAttributes(l *listeners) state.NodeAttributes {
+	return state.NodeAttributes{
+		ID: n.id, Name: n.cfg.Name, Zone: n.cfg.Zone, ClientAddr: l.clientAt, PeerAddr: l.peerAt, GossipAddr: l.gossipAt,
+		HTTPAddr: n.addrs.HTTP, Version: Version,
+	}
+}
+
+var _ pb.KVServer = (*kvService)(nil)

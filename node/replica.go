@@ -1,0 +1,170 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/coordinator"
+	pb "github.com/starling-db/starling/proto/starling/v1"
+	"github.com/starling-db/starling/ring"
+	"github.com/starling-db/starling/storage"
+)
+
+// replica is this node's own copy of the data, as a coordinator sees it, be that its own or a peer's. Every
+// request passes the epoch's fence here.
+type replica struct{ n *Node }
+
+func storageKey(item causal.ItemKey) storage.Key {
+	return storage.Key{Bucket: item.Bucket, Token: uint64(tokenOf(item)), Partition: item.Partition, Sort: item.Sort}
+}
+
+// mint writes a new version into the own copy.
+func (r replica) mint(ctx context.Context, req coordinator.MintRequest) (coordinator.Minted, error) {
+	put := storage.Put{Key: storageKey(req.Item), Policy: req.Policy, Write: req.Write, Sync: req.Sync, Epoch: req.Epoch}
+	for _, id := range req.HintFor {
+		put.HintFor = append(put.HintFor, storage.NodeID(id))
+	}
+	res, commit, err := r.n.store.Put(ctx, put)
+	for errors.Is(err, causal.ErrBound) { // the first write after a pause
+		if err := r.n.bound.raise(ctx); err != nil {
+			return coordinator.Minted{}, err
+		}
+		res, commit, err = r.n.store.Put(ctx, put)
+	}
+	if err != nil {
+		return coordinator.Minted{}, err
+	}
+	if res.Repeated {
+		r.n.metrics.RepeatedPut()
+	}
+	return coordinator.Minted{State: res.State, Version: res.Version, Repeated: res.Repeated, Durable: commit.Wait}, nil
+}
+
+// checkWrite says why a state can't be taken: the plan is stale, this node has no part in it, or its dots are
+// from the future.
+func (r replica) checkWrite(req coordinator.WriteRequest) error {
+	epoch := r.n.epoch()
+	partition := epoch.Base.PartitionOf(tokenOf(req.Item))
+	if err := r.fence(epoch, req.Epoch, partition, req.N); err != nil {
+		return err
+	}
+	if err := r.placed(epoch, partition, req.N, req.HintFor); err != nil {
+		return err
+	}
+	if err := r.n.clock.Observe(req.State.MaxHLC()); err != nil {
+		r.n.metrics.PeerClockRefused()
+		return err
+	}
+	return nil
+}
+
+func (r replica) fence(epoch *ring.Epoch, planned uint64, partition, n int) error {
+	switch epoch.Fence(planned, partition, n) {
+	case ring.Stale:
+		r.n.metrics.StaleEpoch()
+		return &fault{code: codes.Aborted, reason: pb.Reason_REASON_STALE_EPOCH,
+			message: fmt.Sprintf("planned at epoch %d, the ring is at %d", planned, epoch.Number)}
+	case ring.Learn:
+		return notReady("planned at epoch %d, this node has learnt %d so far", planned, epoch.Number)
+	default:
+		return nil
+	}
+}
+
+// placed checks that the ring gives this node the part that the writer means it to play.
+func (r replica) placed(epoch *ring.Epoch, partition, n int, hintFor ring.NodeID) error {
+	self := r.n.id
+	if hintFor.IsZero() {
+		if epoch.Base.IsOwner(partition, n, self) {
+			return nil
+		}
+		return invalid(pb.Reason_REASON_INVALID_ARGUMENT, "this node is no owner of partition %d at N=%d", partition, n)
+	}
+	if epoch.Base.IsGuardian(partition, n, self) && epoch.Base.IsOwner(partition, n, hintFor) {
+		return nil
+	}
+	return invalid(pb.Reason_REASON_INVALID_ARGUMENT, "this node can't stand in for %v in partition %d at N=%d", hintFor, partition, n)
+}
+
+// write merges one state.
+func (r replica) write(ctx context.Context, req coordinator.WriteRequest) error {
+	return r.writeAll(ctx, []coordinator.WriteRequest{req})[0]
+}
+
+// writeAll merges many states in one batch with one fsync, and says of each what became of it.
+func (r replica) writeAll(ctx context.Context, reqs []coordinator.WriteRequest) []error {
+	out := make([]error, len(reqs))
+	merges := make([]storage.Merge, 0, len(reqs))
+	at := make([]int, 0, len(reqs))
+	for i, req := range reqs {
+		if out[i] = r.checkWrite(req); out[i] != nil {
+			continue
+		}
+		merges = append(merges, storage.Merge{
+			Key: storageKey(req.Item), Policy: req.Policy, State: req.State, HintFor: storage.NodeID(req.HintFor),
+			Sync: req.Sync, Epoch: req.Epoch,
+		})
+		at = append(at, i)
+	}
+	for i, err := range r.n.store.Merge(ctx, merges) {
+		out[at[i]] = err
+	}
+	return out
+}
+
+// read returns the own copy of an item.
+func (r replica) read(ctx context.Context, req coordinator.ReadRequest) (coordinator.ReadReply, error) {
+	epoch := r.n.epoch()
+	if err := r.fence(epoch, req.Epoch, epoch.Base.PartitionOf(tokenOf(req.Item)), req.N); err != nil {
+		return coordinator.ReadReply{}, err
+	}
+	state, err := r.n.store.Get(ctx, storageKey(req.Item))
+	if err != nil {
+		return coordinator.ReadReply{}, err
+	}
+	reply := coordinator.ReadReply{Digest: state.Digest()}
+	if !req.Digest {
+		reply.State = state
+	}
+	return reply, nil
+}
+
+// scan returns a range of the own copy.
+func (r replica) scan(ctx context.Context, req coordinator.RangeRequest) (coordinator.RangeReply, error) {
+	epoch := r.n.epoch()
+	if req.Partition < 0 || req.Partition >= epoch.Base.Partitions() {
+		return coordinator.RangeReply{}, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "partition %d of %d", req.Partition, epoch.Base.Partitions())
+	}
+	if err := r.fence(epoch, req.Epoch, req.Partition, req.N); err != nil {
+		return coordinator.RangeReply{}, err
+	}
+	items, exhausted, err := r.n.store.Range(ctx, storage.RangeRequest{
+		Bucket: req.Bucket, Start: req.Start, End: req.End, Reverse: req.Reverse,
+		LimitItems: req.LimitItems, LimitBytes: req.LimitBytes,
+	})
+	if err != nil {
+		return coordinator.RangeReply{}, err
+	}
+	out := coordinator.RangeReply{Exhausted: exhausted, Items: make([]coordinator.RangeItem, len(items))}
+	for i, item := range items {
+		out.Items[i] = coordinator.RangeItem{Key: item.Key, State: item.State}
+	}
+	return out, nil
+}
+
+// owe notes that an owner lacks an item's present state.
+func (r replica) owe(ctx context.Context, item causal.ItemKey, owner ring.NodeID, epoch uint64) error {
+	return r.n.store.Owe(ctx, storageKey(item), storage.NodeID(owner), epoch)
+}
+
+func itemOf(bucket uint64, key []byte) (causal.ItemKey, error) {
+	k, err := storage.DecodeRangeKey(bucket, key)
+	if err != nil {
+		return causal.ItemKey{}, err
+	}
+	return causal.ItemKey{Bucket: bucket, Partition: k.Partition, Sort: k.Sort}, nil
+}

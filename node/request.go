@@ -1,0 +1,129 @@
+package node
+
+import (
+	"context"
+	"strconv"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/starling-db/starling/node/state"
+	pb "github.com/starling-db/starling/proto/starling/v1"
+)
+
+// begin lets a client's request in: the node must be ready and have room, and the request gets a deadline.
+// done ends it: it releases what begin took, counts the request and turns its error into what clients see.
+func (n *Node) begin(ctx context.Context, verb string, level *pb.Consistency, size int) (_ context.Context, done func(error) error, _ error) {
+	start := n.opts.Now()
+	finish := func(err error) error {
+		var f *fault
+		result := "ok"
+		if err != nil {
+			f = toFault(err)
+			result = reasonName(f.reason)
+		}
+		n.metrics.Request(verb, levelName(level), result, n.opts.Now().Sub(start))
+		if f == nil {
+			return nil
+		}
+		return f
+	}
+	if err := n.serving(); err != nil {
+		return nil, nil, finish(err)
+	}
+	release, err := n.admit(size)
+	if err != nil {
+		return nil, nil, finish(err)
+	}
+	ctx, cancel := n.withDeadline(ctx)
+	return ctx, func(err error) error {
+		cancel()
+		release()
+		return finish(err)
+	}, nil
+}
+
+// beginAdmin is begin for the few requests that change the cluster.
+func (n *Node) beginAdmin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := n.serving(); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := n.withDeadline(ctx)
+	return ctx, cancel, nil
+}
+
+func (n *Node) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, n.cfg.RequestTimeout)
+}
+
+// admit takes room for a request of so many bytes, or sheds it at once.
+func (n *Node) admit(size int) (release func(), err error) {
+	release, err = n.admission.TryAcquire(int64(size))
+	if err != nil {
+		n.metrics.Shed()
+		return nil, &fault{code: codes.ResourceExhausted, reason: pb.Reason_REASON_OVERLOADED, message: err.Error()}
+	}
+	return release, nil
+}
+
+// serving says why the node can't take requests, if it can't.
+func (n *Node) serving() error {
+	if reason := n.notReadyReason(); reason != "" {
+		return notReady("node %s is not ready: %s", n.cfg.Name, reason)
+	}
+	return nil
+}
+
+func levelName(c *pb.Consistency) string {
+	switch k := c.GetKind().(type) {
+	case *pb.Consistency_Replicas:
+		if k.Replicas > state.MaxReplicas {
+			return "invalid" // labels of metrics are bounded, whatever clients send
+		}
+		return strconv.Itoa(int(k.Replicas))
+	case *pb.Consistency_Level:
+		switch k.Level {
+		case pb.Level_LEVEL_ONE:
+			return "one"
+		case pb.Level_LEVEL_TWO:
+			return "two"
+		case pb.Level_LEVEL_THREE:
+			return "three"
+		case pb.Level_LEVEL_QUORUM:
+			return "quorum"
+		case pb.Level_LEVEL_ALL:
+			return "all"
+		}
+	}
+	return "default"
+}
+
+// required turns a level into a number of replicas of n; def is the bucket's default.
+func required(what string, c *pb.Consistency, def, n int) (int, error) {
+	if level, ok := c.GetKind().(*pb.Consistency_Level); c.GetKind() == nil || ok && level.Level == pb.Level_LEVEL_UNSPECIFIED {
+		return def, nil
+	}
+	got, ok := state.Resolve(c, n)
+	if !ok {
+		return 0, invalid(pb.Reason_REASON_INVALID_CONSISTENCY, "%s=%s is not possible with N=%d", what, describe(c), n)
+	}
+	return got, nil
+}
+
+func describe(c *pb.Consistency) string {
+	if k, ok := c.GetKind().(*pb.Consistency_Replicas); ok {
+		return strconv.FormatUint(uint64(k.Replicas), 10)
+	}
+	return levelName(c)
+}
+
+// quoteShort quotes what a client sent, cut to what fits in a message.
+func quoteShort(s string) string {
+	const most = 80
+	if len(s) > most {
+		return strconv.Quote(s[:most]) + "..."
+	}
+	return strconv.Quote(s)
+}

@@ -1,0 +1,171 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/hinted"
+	"github.com/starling-db/starling/internal/transport"
+	"github.com/starling-db/starling/node/membership"
+	"github.com/starling-db/starling/node/telemetry"
+	pb "github.com/starling-db/starling/proto/starling/v1"
+	"github.com/starling-db/starling/ring"
+)
+
+// Bounds of the client port.
+const (
+	maxClientStreams = 1000
+	// maxClientMessage leaves room for a batch of values beside the largest single one.
+	maxClientMessage = 64 << 20
+)
+
+// serve starts the ports. Requests that come before the node is ready are told so.
+func (n *Node) serve(l *listeners) {
+	n.clientSrv = grpc.NewServer(
+		grpc.MaxRecvMsgSize(max(maxClientMessage, 2*int(n.cfg.MaxValueBytes))),
+		grpc.MaxConcurrentStreams(maxClientStreams),
+		grpc.MaxHeaderListSize(16<<10),
+		grpc.ConnectionTimeout(5*time.Second),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.WaitForHandlers(true),
+	)
+	pb.RegisterKVServer(n.clientSrv, &kvService{n: n})
+	pb.RegisterClusterServer(n.clientSrv, &clusterService{n: n})
+	n.health = &healthService{health.NewServer()}
+	healthpb.RegisterHealthServer(n.clientSrv, n.health.Server)
+	n.health.set(false)
+	reflection.Register(n.clientSrv)
+
+	n.peerSrv = grpc.NewServer(transport.ServerOptions(transport.Options{})...)
+	pb.RegisterReplicaServer(n.peerSrv, n.replicaSrv)
+
+	n.metrics.Observe(n.sources())
+	n.httpSrv = telemetry.Serve(telemetry.ServerOptions{
+		Listener: l.http, Metrics: n.metrics, Logger: n.log,
+		Health: n.store.Err,
+		Ready:  n.serving,
+	})
+	n.loops.Go(func() { n.serveOn("client port", n.clientSrv, l.client) })
+	n.loops.Go(func() { n.serveOn("peer port", n.peerSrv, l.peer) })
+}
+
+// healthService is the standard gRPC health service, for the whole server and for KV.
+type healthService struct{ *health.Server }
+
+func (h *healthService) set(serving bool) {
+	status := healthpb.HealthCheckResponse_NOT_SERVING
+	if serving {
+		status = healthpb.HealthCheckResponse_SERVING
+	}
+	for _, service := range []string{"", pb.KV_ServiceDesc.ServiceName, pb.Cluster_ServiceDesc.ServiceName} {
+		h.SetServingStatus(service, status)
+	}
+}
+
+func (n *Node) serveOn(what string, srv *grpc.Server, l net.Listener) {
+	if err := srv.Serve(l); err != nil {
+		n.fail(fmt.Errorf("%s: %w", what, err))
+	}
+}
+
+// handOver sends hints to their owner, over the bulk stream, and reports what became of each.
+func (n *Node) handOver(ctx context.Context, target ring.NodeID, batch []hinted.Handoff) []error {
+	errs := make([]error, len(batch))
+	eachOf(len(batch), func(i int) { errs[i] = n.handOne(ctx, target, batch[i]) })
+	return errs
+}
+
+func (n *Node) handOne(ctx context.Context, target ring.NodeID, h hinted.Handoff) error {
+	b, ok := n.state.Snapshot().BucketByID(h.Hint.Key.Bucket)
+	if !ok {
+		return fmt.Errorf("the hint's bucket, %x, is not known here", h.Hint.Key.Bucket)
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
+	defer cancel()
+	item := causal.ItemKey{Bucket: h.Hint.Key.Bucket, Partition: h.Hint.Key.Partition, Sort: h.Hint.Key.Sort}
+	_, err := peers{n}.callOn(ctx, n.pool.CallBulk, target, &pb.PeerRequest{
+		Epoch: n.epoch().Number,
+		Body: &pb.PeerRequest_Handoff{Handoff: &pb.Handoff{
+			Item: addressOf(item), State: causal.AppendState(nil, h.State), Conflict: conflictProto(b.Policy), N: uint32(b.N),
+		}},
+	})
+	return err
+}
+
+// sources are what /metrics shows beside the counters.
+func (n *Node) sources() telemetry.Sources {
+	return telemetry.Sources{
+		Ready: func() bool { return n.notReadyReason() == "" },
+		Peers: n.peerCounts,
+		Hints: n.hintFigures,
+		Replay: func() telemetry.Replay {
+			s := n.hints.Stats()
+			return telemetry.Replay{Settled: s.Settled, Bytes: s.Bytes, Failed: s.Failed, Corrupt: uint64(max(0, s.Corrupt))}
+		},
+		Gossip: func() telemetry.Gossip {
+			s := n.members.Stats()
+			return telemetry.Gossip{
+				ForeignCluster: s.ForeignCluster, Garbage: s.Garbage, RefusedNodes: s.RefusedNodes,
+				AddressConflicts: s.AddressConflicts, Rejoins: s.Rejoins, Stalls: n.detector.Stalls(),
+			}
+		},
+		Storage:     n.storageFigures,
+		Epoch: func() uint64 {
+			if e := n.epoch(); e != nil {
+				return e.Number
+			}
+			return 0
+		},
+		InFlight:   n.admission.InFlight,
+		ClockAhead: n.clock.Ahead,
+	}
+}
+
+func (n *Node) peerCounts() (out telemetry.Peers) {
+	for _, m := range n.state.Snapshot().Members() {
+		if m.ID == n.id {
+			continue
+		}
+		switch n.detector.State(m.ID) {
+		case membership.Alive:
+			out.Alive++
+		case membership.Suspect:
+			out.Suspect++
+		case membership.Left:
+			out.Left++
+		default:
+			out.Dead++
+		}
+	}
+	return out
+}
+
+func (n *Node) hintFigures() []telemetry.Hints {
+	var out []telemetry.Hints
+	for _, h := range n.ownHints() {
+		out = append(out, telemetry.Hints{
+			Target: h.Target, Items: h.Items, Bytes: h.Bytes, Oldest: time.Duration(h.OldestMs) * time.Millisecond,
+		})
+	}
+	return out
+}
+
+func (n *Node) storageFigures() telemetry.Storage {
+	m := n.store.Metrics()
+	return telemetry.Storage{
+		DiskBytes: m.DiskBytes, WALBytes: m.LogBytes, MemTableBytes: m.MemTableBytes, CacheBytes: uint64(m.CacheBytes),
+		CacheHits: uint64(m.CacheHits), CacheMisses: uint64(m.CacheMisses), Flushes: uint64(m.Flushes), Compactions: uint64(m.Compactions),
+		ReadAmplification: uint64(m.ReadAmplification), L0Files: uint64(m.LevelZeroTables), DebtBytes: m.CompactionDebtBytes,
+		Failed: n.store.Err() != nil,
+	}
+}

@@ -1,0 +1,210 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/coordinator"
+	"github.com/starling-db/starling/internal/transport"
+	pb "github.com/starling-db/starling/proto/starling/v1"
+	"github.com/starling-db/starling/ring"
+)
+
+// peerService answers what other nodes ask. Writes that arrive in one frame share one storage batch and so one
+// fsync; everything else is answered on goroutines of its own, as many as transport lets in.
+type peerService struct{ n *Node }
+
+// Handle implements transport.Handler.
+func (s peerService) Handle(ctx context.Context, from transport.Peer, _ *pb.Hello, batch []*transport.Request) {
+	var writes, single []*transport.Request
+	for _, req := range batch {
+		switch req.Message.GetBody().(type) {
+		case *pb.PeerRequest_Write, *pb.PeerRequest_Handoff:
+			writes = append(writes, req)
+		default:
+			single = append(single, req)
+		}
+	}
+	if len(writes) == 0 && len(single) == 1 {
+		s.answer(ring.NodeID(from.ID), single[0])
+		return
+	}
+	for _, req := range single {
+		s.n.tasks.Go(func() { s.answer(ring.NodeID(from.ID), req) })
+	}
+	s.write(ctx, writes)
+}
+
+// write merges the writes of a frame.
+func (s peerService) write(ctx context.Context, reqs []*transport.Request) {
+	var writes []coordinator.WriteRequest
+	var asked []*transport.Request
+	for _, req := range reqs {
+		w, err := s.decodeWrite(req.Message)
+		if err != nil {
+			req.Fail(peerError(err))
+			continue
+		}
+		writes, asked = append(writes, w), append(asked, req)
+	}
+	for i, err := range (replica{s.n}).writeAll(ctx, writes) {
+		switch {
+		case err != nil:
+			asked[i].Fail(peerError(err))
+		case asked[i].Message.GetHandoff() != nil:
+			asked[i].Reply(&pb.PeerReply{Body: &pb.PeerReply_Handoff{Handoff: &pb.HandoffReply{}}})
+		default:
+			asked[i].Reply(&pb.PeerReply{Body: &pb.PeerReply_Write{Write: &pb.WriteStateReply{}}})
+		}
+	}
+}
+
+func (s peerService) decodeWrite(m *pb.PeerRequest) (coordinator.WriteRequest, error) {
+	if err := s.n.serving(); err != nil {
+		return coordinator.WriteRequest{}, err
+	}
+	out := coordinator.WriteRequest{Epoch: m.GetEpoch(), Sync: true}
+	address, encoded := m.GetHandoff().GetItem(), m.GetHandoff().GetState()
+	if h := m.GetHandoff(); h != nil {
+		out.N, out.Policy = int(h.GetN()), policyOf(h.GetConflict())
+	} else {
+		w := m.GetWrite()
+		address, encoded = w.GetItem(), w.GetState()
+		out.N, out.Policy, out.Sync = int(w.GetN()), policyOf(w.GetConflict()), w.GetDurability() != pb.Durability_DURABILITY_MEMORY
+		if len(w.GetHintFor()) > 0 && copy(out.HintFor[:], w.GetHintFor()) != len(w.GetHintFor()) {
+			return out, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "a node id of %d bytes", len(w.GetHintFor()))
+		}
+	}
+	var err error
+	if out.Item, err = s.item(address); err != nil {
+		return out, err
+	}
+	if out.State, err = causal.DecodeState(encoded); err != nil {
+		return out, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "state: %v", err)
+	}
+	return out, nil
+}
+
+func (s peerService) item(a *pb.ItemAddress) (causal.ItemKey, error) {
+	out := causal.ItemKey{Bucket: a.GetBucketId(), Partition: a.GetPartitionKey(), Sort: a.GetSortKey()}
+	if s.n.state.Snapshot().Dropped(out.Bucket) {
+		return out, &fault{code: codes.NotFound, reason: pb.Reason_REASON_UNKNOWN_BUCKET, message: "the bucket was dropped"}
+	}
+	if err := storageKey(out).Check(); err != nil {
+		return out, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "%v", err)
+	}
+	return out, nil
+}
+
+// answer does one request.
+func (s peerService) answer(from ring.NodeID, req *transport.Request) {
+	reply, err := s.do(req.Context(), from, req.Message)
+	if err != nil {
+		req.Fail(peerError(err))
+		return
+	}
+	req.Reply(reply)
+}
+
+func (s peerService) do(ctx context.Context, from ring.NodeID, m *pb.PeerRequest) (*pb.PeerReply, error) {
+	switch body := m.GetBody().(type) {
+	case *pb.PeerRequest_Ping:
+		return &pb.PeerReply{Body: &pb.PeerReply_Ping{Ping: &pb.PingReply{
+			WallMs: s.n.clock.Physical().UnixMilli(), Ready: s.n.notReadyReason() == "",
+		}}}, nil
+	case *pb.PeerRequest_PullState:
+		return &pb.PeerReply{Body: &pb.PeerReply_PullState{PullState: &pb.PullStateReply{Document: s.n.state.Document()}}}, nil
+	case *pb.PeerRequest_PushState:
+		reply, err := s.n.state.PushState(ctx, from, body.PushState)
+		return &pb.PeerReply{Body: &pb.PeerReply_PushState{PushState: reply}}, err
+	case *pb.PeerRequest_Propose:
+		reply, err := s.n.state.Propose(ctx, from, body.Propose)
+		return &pb.PeerReply{Body: &pb.PeerReply_Propose{Propose: reply}}, err
+	case *pb.PeerRequest_ListHints:
+		return &pb.PeerReply{Body: &pb.PeerReply_ListHints{ListHints: &pb.ListHintsReply{Hints: s.n.ownHints()}}}, nil
+	}
+	if err := s.n.serving(); err != nil {
+		return nil, err
+	}
+	switch body := m.GetBody().(type) {
+	case *pb.PeerRequest_Read:
+		return s.read(ctx, m.GetEpoch(), body.Read)
+	case *pb.PeerRequest_Range:
+		return s.scan(ctx, m.GetEpoch(), body.Range)
+	case *pb.PeerRequest_Forward:
+		return s.forward(ctx, body.Forward)
+	default:
+		return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "a request that this version does not know")
+	}
+}
+
+func (s peerService) read(ctx context.Context, epoch uint64, m *pb.ReadState) (*pb.PeerReply, error) {
+	item, err := s.item(m.GetItem())
+	if err != nil {
+		return nil, err
+	}
+	got, err := replica{s.n}.read(ctx, coordinator.ReadRequest{Item: item, N: int(m.GetN()), Digest: m.GetDigestOnly(), Epoch: epoch})
+	if err != nil {
+		return nil, err
+	}
+	reply := &pb.ReadStateReply{Digest: got.Digest[:]}
+	if !m.GetDigestOnly() {
+		reply.State = causal.AppendState(nil, got.State)
+	}
+	return &pb.PeerReply{Body: &pb.PeerReply_Read{Read: reply}}, nil
+}
+
+// Bounds of what a peer may ask of one range: a coordinator asks for less.
+const (
+	maxRangeItems = 2 * maxQueryLimit
+	maxRangeBytes = 4 * pageBytes
+)
+
+func (s peerService) scan(ctx context.Context, epoch uint64, m *pb.ReadRange) (*pb.PeerReply, error) {
+	got, err := replica{s.n}.scan(ctx, coordinator.RangeRequest{
+		Bucket: m.GetBucketId(), N: int(m.GetN()), Partition: int(m.GetPartition()), Start: m.GetStart(), End: m.GetEnd(),
+		Reverse: m.GetReverse(), LimitItems: int(min(m.GetLimitItems(), maxRangeItems)),
+		LimitBytes: int64(min(m.GetLimitBytes(), maxRangeBytes)), Epoch: epoch,
+	})
+	if err != nil {
+		return nil, err
+	}
+	reply := &pb.ReadRangeReply{Exhausted: got.Exhausted, Items: make([]*pb.RangeItem, len(got.Items))}
+	for i, item := range got.Items {
+		reply.Items[i] = &pb.RangeItem{Key: item.Key, State: causal.AppendState(nil, item.State)}
+	}
+	return &pb.PeerReply{Body: &pb.PeerReply_Range{Range: reply}}, nil
+}
+
+// forward coordinates a write that another node was asked for. It goes no further: a node that may not
+// coordinate it says so.
+func (s peerService) forward(ctx context.Context, m *pb.Forward) (*pb.PeerReply, error) {
+	release, err := s.n.admit(forwardSize(m))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	switch req := m.GetRequest().(type) {
+	case *pb.Forward_Put:
+		w, err := s.n.checkPut(req.Put)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := s.n.coordinate(ctx, w, nil)
+		return &pb.PeerReply{Body: &pb.PeerReply_Forward{Forward: &pb.ForwardReply{Response: &pb.ForwardReply_Put{Put: resp}}}}, err
+	case *pb.Forward_Delete:
+		w, err := s.n.checkDelete(req.Delete)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := s.n.coordinate(ctx, w, nil)
+		return &pb.PeerReply{Body: &pb.PeerReply_Forward{Forward: &pb.ForwardReply{Response: &pb.ForwardReply_Delete{Delete: deleteResponse(resp)}}}}, err
+	default:
+		return nil, errors.New("a forward of nothing")
+	}
+}
+
+func forwardSize(m *pb.Forward) int { return len(m.GetPut().GetValue()) }
