@@ -34,6 +34,9 @@ var (
 // nodeID is the id of the test's node i.
 func nodeID(i int) ring.NodeID { return ring.NodeID{0: 0x60, 6: 0x40, 8: 0x80, 15: byte(i + 1)} }
 
+// clusters counts the test's clusters: each draws other ids.
+var clusters atomic.Uint32
+
 // disk is a node's storage: what was set is durable. A process that uses it ends at a write when left runs out.
 type disk struct {
 	mu      sync.Mutex
@@ -120,7 +123,7 @@ type cluster struct {
 
 func newCluster(t testing.TB, n int, tune func(*Options)) *cluster {
 	c := &cluster{
-		t: t, rand: rand.NewChaCha8([32]byte{1}), tune: tune,
+		t: t, rand: rand.NewChaCha8([32]byte{byte(clusters.Add(1))}), tune: tune,
 		names: make(map[ring.NodeID]string), nodes: make(map[ring.NodeID]*Manager),
 		disks: make(map[ring.NodeID]*disk), dead: make(map[ring.NodeID]bool),
 	}
