@@ -46,12 +46,23 @@ func (c *Coordinator) placeAt(epoch *ring.Epoch, token ring.Token, partition, n 
 	return pl
 }
 
-// usable tells for each place whether a request should count on it. A slow owner is gone round by a
-// sloppy quorum, which has others to turn to, but needed by a strict one.
+// usable tells for each place whether a request should count on it. A strict quorum needs every owner that can be
+// reached, slow ones too. A sloppy one goes round those that are slow, but only while enough others are there to
+// take their part: when everything is slow, it is the load, and refusing would help nobody.
 func (pl *placement) usable(strict bool) []bool {
 	up := make([]bool, len(pl.places))
+	quick := 0
 	for i, h := range pl.health {
-		up[i] = h == Up || strict && h == Slow && i < pl.n
+		up[i] = h == Up
+		if up[i] {
+			quick++
+		}
+	}
+	for i, h := range pl.health {
+		if h == Slow && (strict || quick < pl.n) {
+			up[i] = true
+			quick++
+		}
 	}
 	return up
 }
@@ -147,14 +158,16 @@ func (c *Coordinator) readers(pl *placement, strict bool) (list []candidate, own
 	for _, id := range c.bySpeed(fast) {
 		list = append(list, candidate{node: id})
 	}
-	if strict {
-		for _, id := range slow {
+	usable := pl.usable(strict)
+	for _, id := range slow {
+		if usable[slices.Index(pl.places, id)] {
 			list = append(list, candidate{node: id})
 		}
-		return list, len(list)
 	}
 	owners = len(list)
-	usable := pl.usable(false)
+	if strict {
+		return list, owners
+	}
 	for _, t := range pl.epoch.Base.Preflist(pl.partition, pl.n, func(id ring.NodeID) bool {
 		i := slices.Index(pl.places, id)
 		return i >= 0 && usable[i]

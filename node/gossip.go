@@ -18,7 +18,7 @@ import (
 
 // openCluster makes what knows the other nodes: the cluster's document, the connections, the failure detector.
 func (n *Node) openCluster(ctx context.Context, l *listeners, undo *cleanup) error {
-	n.detector = membership.NewDetector(membership.DetectorOptions{Self: n.id, Now: n.opts.Now})
+	n.detector = membership.NewDetector(membership.DetectorOptions{Self: n.id, Now: n.opts.Now, SlowAfter: 4 * n.cfg.SlowReplica})
 	options := transport.Options{
 		Self: n.identity, HLC: func() uint64 { return uint64(n.clock.Latest()) }, ObserveHLC: n.observe,
 		OnWall: func(id transport.NodeID, ahead time.Duration) { n.offsets.note(ring.NodeID(id), ahead) },

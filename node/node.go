@@ -91,6 +91,7 @@ type Node struct {
 	admission   *admission.Gate
 	metrics     *telemetry.Metrics
 	offsets     clockOffsets
+	lastAnswer  sync.Map // ring.NodeID -> time.Time, of the members only
 	sealed      atomic.Pointer[causal.Sealer]
 	exchange    chan ring.NodeID // peers whose document differs
 	drops       chan struct{}    // room for one: buckets may have been dropped
@@ -335,17 +336,25 @@ func (n *Node) healthOf(id ring.NodeID) coordinator.Health {
 	case membership.Alive:
 		return coordinator.Up
 	case membership.Suspect:
-		if n.detector.Connects(id) {
+		if n.detector.Answering(id) {
 			return coordinator.Slow
 		}
 	}
 	return coordinator.Down
 }
 
-// late is told of a replica that let a write's budget pass.
+// late is told of a replica that let a write's budget pass. Under load all of them do now and then, so it counts
+// against a node only when nothing at all has come from it for a while.
 func (n *Node) late(id ring.NodeID) {
+	last, ok := n.lastAnswer.Load(id)
+	if ok && n.opts.Now().Sub(last.(time.Time)) < silentAfter {
+		return
+	}
 	n.detector.Report(id, membership.Timeout, 0)
 }
+
+// silentAfter is how long a node that was asked may say nothing before requests go round it.
+const silentAfter = 400 * time.Millisecond
 
 // Bounds of the automatic hedge: a percentile of a few lucky microseconds must not double every read.
 const (

@@ -34,7 +34,11 @@ func (p peers) callOn(ctx context.Context, send lane, id ring.NodeID, req *pb.Pe
 	}
 	start := p.n.opts.Now()
 	reply, err := send(ctx, transport.Peer{ID: transport.NodeID(id), Addr: addr}, req)
-	p.n.detector.Report(id, outcomeOf(err), p.n.opts.Now().Sub(start))
+	end, outcome := p.n.opts.Now(), outcomeOf(err)
+	if outcome == membership.OK {
+		p.n.lastAnswer.Store(id, end)
+	}
+	p.n.detector.Report(id, outcome, end.Sub(start))
 	if refused, ok := errors.AsType[*transport.PeerError](err); ok {
 		return nil, faultOf(refused.Err)
 	}

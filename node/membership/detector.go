@@ -40,9 +40,6 @@ type health struct {
 	// timeouts counts those in a row. It is written under mu alone.
 	timeouts atomic.Int32
 
-	// broken says that the last request that failed could not even connect.
-	broken atomic.Bool
-
 	// answered is when it last answered, in nanoseconds since start; never when the connection failed since.
 	answered atomic.Int64
 	// A suspect is tried at trialAt, backoff after the last time; trying says that a trial runs. recovered is
@@ -83,13 +80,6 @@ func (d *Detector) State(id ring.NodeID) State {
 
 // Up says that a node is Alive.
 func (d *Detector) Up(id ring.NodeID) bool { return d.State(id) == Alive }
-
-// Connects says that a Suspect was reached by the last request that failed, if not answered in time: it may be
-// slow. A node that is down refuses connections.
-func (d *Detector) Connects(id ring.NodeID) bool {
-	h := (*d.nodes.Load())[id]
-	return h != nil && !h.broken.Load()
-}
 
 // never is when a node last answered of which none is known to work.
 const never = math.MinInt64
