@@ -39,7 +39,8 @@ type Options struct {
 	// Up reports whether a target can be reached.
 	Up func(ring.NodeID) bool
 	// Send hands a batch to its target and returns one error per item: nil once the target has merged and
-	// fsynced it. It must return soon after ctx is done.
+	// fsynced it. It must return soon after ctx is done. Whether the target still owns an item at the present epoch, and
+	// whose quorum takes the state if not, is Send's to find out: Handoff.Hint names the epoch of the write.
 	Send func(ctx context.Context, target ring.NodeID, batch []Handoff) []error
 	// Owns reports whether this node is an owner of the item. An owner keeps the record when its last hint is
 	// settled, a fallback drops it.

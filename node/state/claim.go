@@ -17,7 +17,8 @@ import (
 // entry it keeps, the other may be acknowledged already. So the settings of (name, generation) are claimed
 // first: a member grants them to one request, durably and for good, and only what a majority granted becomes
 // an entry of the document. When the claims of a generation are split so that none can win any more, the next
-// generation is claimed. A claim is an entry whose altered_hlc is unset; no document may hold one.
+// generation is claimed. The majority is one of the base layout's members, so a change of the members must carry
+// the claims that old members granted over to new ones, or wait until none is open. A claim is an entry whose altered_hlc is unset; no document may hold one.
 
 // contend returns the entry that a member stands by when asked is claimed: what its document holds and what it
 // granted before come first, unless asked is of a later generation.

@@ -12,7 +12,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/starling-db/starling/causal"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 	"github.com/starling-db/starling/ring"
 )
@@ -276,73 +275,4 @@ func FuzzPropose(f *testing.F) {
 			t.Fatal("adopted what it has not voted for")
 		}
 	})
-}
-
-func TestBucketIDs(t *testing.T) {
-	seen := make(map[uint64]string)
-	for i := range 1000 {
-		for g := uint64(1); g < 5; g++ {
-			name := fmt.Sprint("bucket", i)
-			id := BucketID(name, g)
-			if id == 0 || seen[id] != "" || id != BucketID(name, g) {
-				t.Fatalf("the id of (%s, %d) is %d, as of %q", name, g, id, seen[id])
-			}
-			seen[id] = name
-		}
-	}
-	// Data on disk stands under these ids: they must never change.
-	if id := BucketID("default", 1); id != goldenDefaultID {
-		t.Errorf("the id of default is %#x", id)
-	}
-}
-
-func TestBucketsAreResolved(t *testing.T) {
-	w, err := normalize(&pb.Bucket{Name: "b", N: 5, R: numbered(1), Conflict: pb.ConflictPolicy_CONFLICT_POLICY_LWW, Durability: pb.Durability_DURABILITY_MEMORY}, 5)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := newBucket(&pb.BucketEntry{Bucket: w, Generation: 3})
-	if b.N != 5 || b.R != 1 || b.W != 3 || b.Policy != causal.LastWriteWins || b.Sync || b.Generation != 3 {
-		t.Errorf("resolved to %+v", b)
-	}
-	p := b.Proto()
-	p.Name = "changed"
-	if b.Name != "b" || b.Proto().GetName() != "b" {
-		t.Error("the caller of Proto can change the bucket")
-	}
-}
-
-func TestImpossibleSettingsAreRefused(t *testing.T) {
-	for what, in := range map[string]*pb.Bucket{
-		"no name":         {},
-		"a long name":     {Name: strings.Repeat("x", 256)},
-		"invalid UTF-8":   {Name: "a\xff"},
-		"a control":       {Name: "a\nb"},
-		"n above members": {Name: "b", N: 6},
-		"n above 7":       {Name: "b", N: 1 << 31},
-		"r above n":       {Name: "b", N: 2, R: numbered(3)},
-		"w of 0":          {Name: "b", W: numbered(0)},
-		"w three of one":  {Name: "b", N: 1, W: leveled(pb.Level_LEVEL_THREE)},
-		"unknown level":   {Name: "b", R: leveled(77)},
-		"huge r":          {Name: "b", R: numbered(1<<32 - 1)},
-		"conflict":        {Name: "b", Conflict: 9},
-		"durability":      {Name: "b", Durability: 9},
-	} {
-		if _, err := normalize(in, 5); !errors.Is(err, ErrInvalid) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-	for _, name := range []string{"b", strings.Repeat("x", 255), "größe 🐦", "\ufffd"} {
-		if _, err := normalize(&pb.Bucket{Name: name}, 5); err != nil {
-			t.Errorf("name %q: %v", name, err)
-		}
-	}
-}
-
-func numbered(n uint32) *pb.Consistency {
-	return &pb.Consistency{Kind: &pb.Consistency_Replicas{Replicas: n}}
-}
-
-func leveled(l pb.Level) *pb.Consistency {
-	return &pb.Consistency{Kind: &pb.Consistency_Level{Level: l}}
 }

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -33,6 +32,7 @@ func (m *Manager) collect(ctx context.Context) error {
 	_, err := m.offer(ctx, f.doc)
 	switch {
 	case err == nil:
+		f.decided = true
 		m.log.Info("founded the cluster", "cluster", m.o.Cluster, "cluster_id", hex.EncodeToString(f.doc.wire.GetClusterId()), "members", len(members))
 	case errors.Is(err, ErrConflict):
 		m.log.Warn("another cluster has taken this node in meanwhile", "error", err)
@@ -61,10 +61,11 @@ func (m *Manager) count(ctx context.Context, id ring.NodeID, reply *pb.ProposeRe
 }
 
 // tellDecision tells the members that have not heard it, when this node founded the cluster in this run. It
-// reports whether there is nobody left to tell.
+// reports whether there is nobody left to tell. After a restart the others learn it by gossip, as do those that are
+// down for long.
 func (m *Manager) tellDecision(ctx context.Context) (done bool) {
 	f := &m.founder
-	if !f.live() || !bytes.Equal(f.doc.wire.GetClusterId(), m.current.Load().doc.wire.GetClusterId()) {
+	if !f.decided {
 		return true
 	}
 	var to []ring.NodeID

@@ -22,6 +22,7 @@ type founder struct {
 	doc       *Document
 	abandoned [][]byte
 
+	decided   bool                 // in this run
 	granted   map[ring.NodeID]bool // their votes to the live proposal
 	told      map[ring.NodeID]bool // have adopted what was decided
 	unwilling map[ring.NodeID]bool // expect another number of nodes, or none

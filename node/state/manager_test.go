@@ -213,3 +213,34 @@ func TestPlan(t *testing.T) {
 		t.Errorf("the electorate is %v", members)
 	}
 }
+
+func TestPullStateGivesTheDocument(t *testing.T) {
+	c := found(t, 2)
+	reply, err := c.node(0).PullState(t.Context(), nodeID(1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.node(1).Offer(t.Context(), reply.GetDocument()); err != nil {
+		t.Fatal(err)
+	}
+	if c.node(0).Fingerprint() != c.node(1).Fingerprint() {
+		t.Error("the documents still differ")
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	good := found(t, 1).node(0).o
+	for what, spoil := range map[string]func(*Options){
+		"no id":           func(o *Options) { o.ID = ring.NodeID{} },
+		"no cluster name": func(o *Options) { o.Cluster = "" },
+		"negative expect": func(o *Options) { o.Expect = -1 },
+		"no store":        func(o *Options) { o.Store = nil },
+		"no push":         func(o *Options) { o.Push = nil },
+	} {
+		bad := good
+		spoil(&bad)
+		if _, err := New(bad); err == nil {
+			t.Errorf("%s: accepted", what)
+		}
+	}
+}
