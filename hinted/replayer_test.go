@@ -265,7 +265,12 @@ func TestAnItemThatChangedWhileItWasSentIsSentAgain(t *testing.T) {
 
 func TestReplayStopsWhenTheTargetGoesDownAndGoesOnWhenItIsWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newRig(t, func(o *Options) { o.BatchItems = 1; o.BytesPerSecond = 10_000; o.BatchBytes = 1000; o.Interval = time.Hour })
+		g := newRig(t, func(o *Options) {
+			o.BatchItems = 1
+			o.BytesPerSecond = 10_000
+			o.BatchBytes = 1000
+			o.Interval = time.Hour
+		})
 		want := g.hints(peer, 40, 1000)
 		g.run()
 		pause(time.Second)
