@@ -2,44 +2,61 @@ package ring
 
 import "math/bits"
 
-// tradesCompared bounds the search for a cheaper trade once there is one.
-const tradesCompared = 1 << 12
+// tradeEffort bounds how many trades are compared for one node, by the number of partitions: there
+// are about as many nodes to place by trades as partitions, so the work stays within seconds at any
+// size.
+const tradeEffort = 1 << 20
 
-// exchange puts node into a hole of column m, if need be by trading cells between that row and another, column by
-// column, which leaves every node's count in every column as it is. Columns beyond m give way: what clashes
-// there is taken out, to be placed when its column is filled. Of all trades that would do it takes the one that
-// moves least, as far as it looks. It reports whether there was one.
-func (pl *planner) exchange(m, node int) bool {
+// exchange puts node into one of the rows that have a hole in column m, if need be by trading cells
+// between that row and another, column by column, which leaves every node's count in every column
+// as it is. Columns beyond m give way: what clashes there is taken out, to be placed when its
+// column is filled. Of the trades that it looks at it takes the one that moves least. It returns
+// the rows that still have holes, and whether it could.
+func (pl *planner) exchange(m, node int, holes []int) ([]int, bool) {
+	effort := tradeEffort / pl.partitions
+	partners := pl.partners(m, node, effort)
 	var best *trade
-	compared := 0
-	for p := range pl.partitions {
-		if pl.row(p)[m] != hole {
-			continue
-		}
-		start := int(scatter(uint64(m), uint64(node), uint64(p)) % uint64(pl.partitions))
-		for i := range pl.partitions + 1 {
-			// The row as its own partner comes first: that is no trade at all.
+	filled := 0
+	start := int(scatter(uint64(m), uint64(node), uint64(len(holes))) % uint64(len(holes)))
+	for i := 0; i < len(holes) && effort > 0; i++ {
+		at := (start + i) % len(holes)
+		p := holes[at]
+		// The row as its own partner comes first: that is no trade at all.
+		for j := -1; j < len(partners) && effort > 0; j++ {
 			q := p
-			if i > 0 {
-				q = (start + i) % pl.partitions
+			if j >= 0 {
+				q = partners[j]
 			}
 			if t, ok := pl.trade(p, q, m, node); ok && (best == nil || t.cost < best.cost) {
-				best = &t
+				best, filled = &t, at
 			}
-			if best != nil {
-				compared++
-			}
-			if best != nil && (best.cost <= 0 || compared > tradesCompared) {
-				pl.apply(best)
-				return true
+			if effort--; best != nil && best.cost <= 0 {
+				effort = 0
 			}
 		}
 	}
 	if best == nil {
-		return false
+		return holes, false
 	}
 	pl.apply(best)
-	return true
+	holes[filled] = holes[len(holes)-1]
+	return holes[:len(holes)-1], true
+}
+
+// partners lists up to most rows that are without node's item up to column m: without its zone where
+// others of the round come before m, without node itself in any case.
+func (pl *planner) partners(m, node, most int) []int {
+	var rows []int
+	first := m == 0 || pl.round[m-1] != pl.round[m]
+	start := int(scatter(uint64(m), uint64(node)) % uint64(pl.partitions))
+	for i := 0; i < pl.partitions && len(rows) < most; i++ {
+		q := (start + i) % pl.partitions
+		there := pl.row(q)[m]
+		if there != node && (first || !pl.clash(m, node, m, there)) && pl.fitsHead(q, m, node) {
+			rows = append(rows, q)
+		}
+	}
+	return rows
 }
 
 // trade is two rows as they are to become, and by how much more then moves.
@@ -50,11 +67,11 @@ type trade struct {
 	cost int
 }
 
-// trade puts node in the hole at column m of row p and follows the alternating chain that starts there: what
-// clashes with a cell that came into its row goes over to the other row. It fails when the chain comes back to column m,
-// or to a cell that came over itself. While each row may hold an item (a zone, or a node) once only and q is
-// without node's, the chain is the path of König's proof and can't fail. A row that is its own partner must
-// take node without more ado.
+// trade puts node in the hole at column m of row p and follows the alternating chain that starts
+// there: what clashes with a cell that came into its row goes over to the other row. It fails when
+// the chain comes back to column m, or to a cell that came over itself. While each row may hold an
+// item (a zone, or a node) once only and q is without node's, the chain is the path of König's
+// proof and can't fail. A row that is its own partner must take node without more ado.
 func (pl *planner) trade(p, q, m, node int) (t trade, ok bool) {
 	t.p, t.q = p, q
 	a, b := t.rowP[:pl.replicas], t.rowQ[:pl.replicas]

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// DecodeEpoch reads what AppendEpoch wrote and nothing else: bytes behind it, a longer form of the same
-// number, an unknown format, an impossible layout are a *DecodeError. It allocates no more than a small
-// multiple of len(b), save for the tables of the last changes (at most 4 MiB each, and only as large as the
-// owner lists that b holds demand). The epoch does not keep b.
+// DecodeEpoch reads what AppendEpoch wrote and nothing else: bytes behind it, a longer form of the
+// same number, an unknown format, an impossible layout are a *DecodeError. It allocates no more
+// than a small multiple of len(b), save for the tables of the last changes (at most 4 MiB each, and
+// only as large as the owner lists that b holds demand). The epoch does not keep b.
 func DecodeEpoch(b []byte) (*Epoch, error) {
 	d := decoder{b: b}
 	if f := d.byte("format"); f != epochFormat && d.err == nil {

@@ -1,7 +1,7 @@
 package ring
 
-// tables reads the tables of an epoch and checks that none of them looks into the future: an owner set
-// came in no later than it last changed, and nothing changed after the epoch itself.
+// tables reads the tables of an epoch and checks that none of them looks into the future: an owner
+// set came in no later than it last changed, and nothing changed after the epoch itself.
 func (d *decoder) tables(e *Epoch) {
 	cells := e.Base.Partitions() * MaxReplicas
 	e.changed = d.marks("changed", cells, e.Number)

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// The encoding of an epoch. It is what nodes decide on, persist and send, and what clients route by, so
-// one epoch has exactly one encoding: numbers take their fewest bytes, names and ids ascend.
+// The encoding of an epoch. It is what nodes decide on, persist and send, and what clients route
+// by, so one epoch has exactly one encoding: numbers take their fewest bytes, names and ids ascend.
 //
 //	epoch  = format | kind | number | layout | [layout] | marks | marks | [marks]
 //	layout = version | log2 partitions | replicas | zones | members | owners
@@ -17,9 +17,9 @@ import (
 //	marks  = runs of (length | epoch number) that cover MaxReplicas numbers of each partition;
 //	         neighbouring runs differ
 //
-// format, kind, log2 partitions and replicas are one byte, ids 16, indexes of owners big-endian; every
-// other number is an unsigned varint. A joint epoch has the second layout and the third table. The tables
-// are changed, origin and next origin, in this order.
+// format, kind, log2 partitions and replicas are one byte, ids 16, indexes of owners big-endian;
+// every other number is an unsigned varint. A joint epoch has the second layout and the third
+// table. The tables are changed, origin and next origin, in this order.
 const (
 	epochFormat = 1
 	kindStable  = 0

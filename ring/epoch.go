@@ -1,7 +1,7 @@
 package ring
 
-// Epoch is one decided, numbered state of the ring: stable on one layout, or joint between two while
-// partitions move. It is immutable and safe for concurrent use.
+// Epoch is one decided, numbered state of the ring: stable on one layout, or joint between two
+// while partitions move. It is immutable and safe for concurrent use.
 type Epoch struct {
 	// Number counts epochs from 0; a node's epoch never goes back.
 	Number uint64
@@ -34,17 +34,17 @@ func Genesis(l *Layout) *Epoch { return &Epoch{Base: l} }
 // Joint reports whether a move is under way: requests then need the quorums of both layouts.
 func (e *Epoch) Joint() bool { return e.Next != nil }
 
-// Changed is the last epoch, at most this one, at which the active owner sets of a partition at this N
-// differed from those of the epoch before. n is clamped to [1, MaxReplicas].
+// Changed is the last epoch, at most this one, at which the active owner sets of a partition at
+// this N differed from those of the epoch before. n is clamped to [1, MaxReplicas].
 func (e *Epoch) Changed(p, n int) uint64 { return e.changed.at(p, n) }
 
-// Origin is the epoch that brought in the partition's owners in Base at this N: inherited while they
-// stay, never used again once they have changed. It names what an owner that has pulled the partition
-// is complete for. n is clamped to [1, MaxReplicas].
+// Origin is the epoch that brought in the partition's owners in Base at this N: inherited while
+// they stay, never used again once they have changed. It names what an owner that has pulled the
+// partition is complete for. n is clamped to [1, MaxReplicas].
 func (e *Epoch) Origin(p, n int) uint64 { return e.origin.at(p, n) }
 
-// NextOrigin is Origin for the owners in Next. Where it equals Origin the partition does not move. In a
-// stable epoch it is Origin.
+// NextOrigin is Origin for the owners in Next. Where it equals Origin the partition does not move.
+// In a stable epoch it is Origin.
 func (e *Epoch) NextOrigin(p, n int) uint64 {
 	if !e.Joint() {
 		return e.origin.at(p, n)

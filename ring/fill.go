@@ -1,8 +1,8 @@
 package ring
 
-// hand gives column m's free cells, and those whose owner is there too often, to the nodes that need to be
-// there, one cell to each in turn, so that no node is left with the awkward rest. It moves nothing else, and
-// leaves a node unsatisfied where that is not enough.
+// hand gives column m's free cells, and those whose owner is there too often, to the nodes that
+// need to be there, one cell to each in turn, so that no node is left with the awkward rest. It
+// moves nothing else, and leaves a node unsatisfied where that is not enough.
 func (pl *planner) hand(m int) {
 	open := pl.openCells(m)
 	lost := pl.lostRows()
@@ -50,7 +50,8 @@ func (pl *planner) needy(m int) []int {
 	return needy
 }
 
-// lostRows lists by node the rows that it owned and is in no longer: to put it back there moves least.
+// lostRows lists by node the rows that it owned and is in no longer: to put it back there moves
+// least.
 func (pl *planner) lostRows() [][]int {
 	lost := make([][]int, len(pl.members))
 	for i, node := range pl.previous {
@@ -70,9 +71,10 @@ func (pl *planner) in(p, node int) bool {
 	return false
 }
 
-// openRow finds a row whose column m node can be handed: one that it was in, else any of open. It begins at
-// a place that looks random, so that the partners of a node are spread over all others and a node that
-// fails leaves its load to many. Rows that are open no longer are cut out of the list.
+// openRow finds a row whose column m node can be handed: one that it was in, else any of open. It
+// begins at a place that looks random, so that the partners of a node are spread over all others
+// and a node that fails leaves its load to many. Rows that are open no longer are cut out of the
+// list.
 func (pl *planner) openRow(m, node int, lost []int, open *[]int, turn uint64) (p int, ok bool) {
 	for _, p := range lost {
 		if pl.free(p, m) && pl.fits(p, m, node) {
@@ -104,19 +106,17 @@ func (pl *planner) openRow(m, node int, lost []int, open *[]int, turn uint64) (p
 	return 0, false
 }
 
-// scatter mixes numbers to one that looks random (the finalizer of murmur3).
+// scatter mixes numbers to one that looks random.
 func scatter(numbers ...uint64) uint64 {
 	var h uint64
 	for _, n := range numbers {
-		h ^= n + 0x9e3779b97f4a7c15 + h<<6 + h>>2
-		h = (h ^ h>>33) * 0xff51afd7ed558ccd
-		h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
-		h ^= h >> 33
+		h = finish(h + n + 0x9e3779b97f4a7c15)
 	}
 	return h
 }
 
-// release frees cells of column m whose owners are there too often: what hand could not give away directly.
+// release frees cells of column m whose owners are there too often: what hand could not give away
+// directly.
 func (pl *planner) release(m int) {
 	for p := range pl.partitions {
 		if node := pl.row(p)[m]; node != hole && *pl.needOf(m, node) < 0 {
@@ -125,20 +125,26 @@ func (pl *planner) release(m int) {
 	}
 }
 
-// fill gives column m its owners: first what needs no trade, then the rest.
+// fill gives column m its owners: first what needs no trade, then the rest. More may be needed than
+// there are holes, when the column before could not be met exactly: what is left is then made up
+// for later.
 func (pl *planner) fill(m int) {
 	pl.slide(m)
 	pl.hand(m)
 	pl.release(m)
+	holes := pl.openCells(m)
 	for _, node := range pl.needy(m) {
-		for *pl.needOf(m, node) > 0 && (pl.exchange(m, node) || pl.shunt(m, node)) {
+		for placed := true; placed && len(holes) > 0 && *pl.needOf(m, node) > 0; {
+			if holes, placed = pl.exchange(m, node, holes); !placed {
+				holes, placed = pl.shunt(m, node, holes)
+			}
 		}
 	}
 	pl.settle(m)
 }
 
-// settle fills the holes that no exchange could fill as the quotas say with any node that fits. The next
-// column makes up for it, where there is one.
+// settle fills the holes that no exchange could fill as the quotas say with any node that fits. The
+// next column makes up for it, where there is one.
 func (pl *planner) settle(m int) {
 	for p := range pl.partitions {
 		if pl.row(p)[m] != hole {

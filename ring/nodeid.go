@@ -11,8 +11,8 @@ import (
 // ErrNodeID is what every error of ParseNodeID matches.
 var ErrNodeID = errors.New("not a node id")
 
-// NodeID names a node for ever: a random UUID (version 4) that lives with the node's data. Names and
-// addresses are mere attributes of it.
+// NodeID names a node for ever: a random UUID (version 4) that lives with the node's data. Names
+// and addresses are mere attributes of it.
 type NodeID [16]byte
 
 // NewNodeID draws an id from rand, which must yield 16 bytes fit for a UUID nobody else draws.

@@ -12,29 +12,34 @@ type PlanInput struct {
 	Members []Member
 	// Partitions is Q: a power of two, 1 to MaxPartitions, and that of Previous if there is one.
 	Partitions int
-	// Replicas is the length of the owner lists: 1 to MaxReplicas, at most as many as Members. Make it the
-	// largest that these allow, so that a bucket's N may grow later without a new layout.
+	// Replicas is the length of the owner lists: 1 to MaxReplicas, at most as many as Members. Make
+	// it the largest that these allow, so that a bucket's N may grow later without a new layout.
 	Replicas int
-	// Previous is the layout to move away from: the new one moves as little as it can. Nil: there is none.
+	// Previous is the layout to move away from: the new one moves as little as it can. Nil: there
+	// is none.
 	Previous *Layout
 	// Version numbers the new layout.
 	Version uint64
 }
 
-// Plan makes a layout. Equal inputs give equal layouts, on every machine, whatever the order of Members.
+// Plan makes a layout. Equal inputs give equal layouts, on every machine, whatever the order of
+// Members.
 //
 // In this order it holds to:
 //
-//  1. The owners of a partition are distinct, and in no prefix of the list does a zone hold more than it must: the
-//     first n owners are in n distinct zones where there are that many.
-//  2. For every n, each node is among the first n owners of a number of partitions in proportion to its weight, as
-//     nearly as whole numbers and 1 allow. These counts differ by at most one between nodes of equal weight, unless
-//     1 sets one of them apart: a node of a small zone, say, whose turn comes more often.
+//  1. The owners of a partition are distinct, and in no prefix of the list does a zone hold more
+//     than it must: the first n owners are in n distinct zones where there are that many.
+//  2. For every n, each node is among the first n owners of a number of partitions in proportion to
+//     its weight, as nearly as whole numbers and 1 allow. These counts differ by at most one between
+//     nodes of equal weight, unless 1 sets one of them apart: a node of a small zone, say, whose
+//     turn comes more often.
 //  3. What Previous has stays where it is, as far as 1 and 2 allow.
 //
-// 1 always holds. 2 holds for every n up to the number of zones, and for all n if there is one zone only;
-// beyond that it may miss, rarely and by a few partitions, where zones have hardly more nodes than the
-// list needs of them. 3 is approximated, closely for the N in common use. A plan for 1,000 nodes and 16,384 partitions takes less than a second.
+// 1 always holds. 2 always holds for every n up to the number of zones, and for every n if there is
+// one zone only. For longer prefixes a new ring misses it very rarely; one that changes may, by up to
+// a tenth of the partitions, where zones have hardly more nodes than the list takes from each. 3 is
+// approximated, closely for the N in common use. A plan for 1,000 nodes and 16,384 partitions takes
+// less than a second; few nodes in uneven zones take a few.
 //
 // Errors are *PlanError.
 func Plan(in PlanInput) (*Layout, error) {

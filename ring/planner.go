@@ -5,14 +5,15 @@ import "slices"
 // hole marks a cell that has no owner yet.
 const hole = -1
 
-// planner fills a grid: a row for each partition, a column for each position of the owner lists. A cell holds a member
-// index or hole.
+// planner fills a grid: a row for each partition, a column for each position of the owner lists. A
+// cell holds a member index or hole.
 //
-// The quotas say how often each node appears in each column. Where there are at least as many zones as columns, or
-// only one, they can always be met exactly: a grid is then a proper colouring, with one colour for each
-// partition, of the edges of a bipartite multigraph between columns and zones (or nodes), and König's theorem gives one
-// with as many colours as the largest degree, which is the number of partitions. chain.go is the step
-// of the theorem's proof. In between the two the same steps meet them nearly always.
+// The quotas say how often each node appears in each column. Where there are at least as many zones
+// as columns, or only one, they can always be met exactly: a grid is then a proper colouring, with
+// one colour for each partition, of the edges of a bipartite multigraph between columns and zones
+// (or nodes), and König's theorem gives one with as many colours as the largest degree, which is
+// the number of partitions. chain.go is the step of the theorem's proof. In between the two the
+// same steps meet them nearly always.
 type planner struct {
 	members    []Member
 	zoneOf     []int // by member
@@ -25,7 +26,7 @@ type planner struct {
 	previous []int // as cells: the previous layout in indexes of the new members, hole where gone
 	before   []int // as need: how often a node was in a column of previous
 	cells    []int // partitions rows of replicas
-	need     []int // column*members + node: how often the node is still to be put there; below 0: too often there
+	need     []int // column*members + node: how often the node is yet to be put there, or < 0
 }
 
 func newPlanner(members []Member, in PlanInput) *planner {
@@ -53,7 +54,8 @@ func newPlanner(members []Member, in PlanInput) *planner {
 	return pl
 }
 
-// rounds says for each position of a list which round it is in: round r has a place for each zone of more than r nodes.
+// rounds says for each position of a list which round it is in: round r has a place for each zone
+// of more than r nodes.
 func rounds(zoneSize []int, positions int) []int {
 	round := make([]int, 0, positions)
 	for r := 0; len(round) < positions; r++ {
@@ -129,8 +131,8 @@ func (pl *planner) keep() {
 	}
 }
 
-// rowCost is what it takes to make row p like this: the number of new owners, each of whom has to be sent the
-// partition, in all prefixes of the row together. A hole counts as a new owner.
+// rowCost is what it takes to make row p like this: the number of new owners, each of whom has to
+// be sent the partition, in all prefixes of the row together. A hole counts as a new owner.
 func (pl *planner) rowCost(p int, row []int) int {
 	if !pl.moving {
 		return 0

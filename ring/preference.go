@@ -12,13 +12,13 @@ type Target struct {
 
 // Preference returns a partition's whole preference list: every member once, the owners first, then
 // the nodes met walking on clockwise, zones spread. It does not depend on N (see the package's
-// documentation). The caller owns the slice. It walks the ring, so requests, which need the first few
-// nodes only, use Guardians.
+// documentation). The caller owns the slice. It walks the ring, so requests, which need the first
+// few nodes only, use Guardians.
 func (l *Layout) Preference(p int) []NodeID { return l.walk(p, len(l.members)) }
 
 // Guardians returns the first 2n nodes of a partition's preference list, or all of a smaller ring:
-// those that coordinate its writes at N = n and hold its hints. n is clamped to [0, Replicas()]. The
-// slice is the layout's own: read only.
+// those that coordinate its writes at N = n and hold its hints. n is clamped to [0, Replicas()].
+// The slice is the layout's own: read only.
 func (l *Layout) Guardians(p, n int) []NodeID {
 	head := l.head(p)
 	g := min(2*min(max(n, 0), l.replicas), len(head))
@@ -37,8 +37,8 @@ func (l *Layout) Preflist(p, n int, up func(NodeID) bool) []Target {
 
 // AppendPreflist appends to dst the first n guardians of a partition for which up holds, in
 // preference order: the owners that are up, each for itself, then one fallback for each owner that
-// is down, the first for the first. When too few guardians are up the last of those owners get none, and
-// fewer than n targets are appended. up is called at most once for each guardian.
+// is down, the first for the first. When too few guardians are up the last of those owners get
+// none, and fewer than n targets are appended. up is called at most once for each guardian.
 //
 // It does not allocate when dst has room for n more, once the partition has been asked for before.
 func (l *Layout) AppendPreflist(dst []Target, p, n int, up func(NodeID) bool) []Target {

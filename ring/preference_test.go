@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// oraclePreference walks the ring once for every place of the list and takes the first node met whose zone is due.
+// oraclePreference walks the ring once for every place of the list and takes the first node met
+// whose zone is due.
 func oraclePreference(l *Layout, p int) []NodeID {
 	list := slices.Clone(l.Owners(p, l.Replicas()))
 	zones, left := zonesOf(l), zoneSizes(l)
@@ -66,7 +67,8 @@ func TestPreferenceAgainstOracle(t *testing.T) {
 	}
 }
 
-// TestPreferenceOfUnevenLayout: a layout that another planner made, without regard to zones, still has complete lists.
+// TestPreferenceOfUnevenLayout: a layout that another planner made, without regard to zones, still
+// has complete lists.
 func TestPreferenceOfUnevenLayout(t *testing.T) {
 	r := rand.New(rand.NewPCG(22, 1))
 	for range 100 {

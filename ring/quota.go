@@ -2,11 +2,12 @@ package ring
 
 import "container/heap"
 
-// quotas decides how many partitions each node owns at each position of the owner lists. It hands out, for one
-// prefix length after the other, as many seats as there are partitions, each to the node that has the fewest for
-// its weight (Sainte-Laguë's divisors: proportional, never unfair to one size of node, and never taking a
-// seat back when there are more to hand out). Nobody gets more seats than there are partitions, no zone more than the
-// rounds allow it. Equal nodes are told apart by what they own already, then by id.
+// quotas decides how many partitions each node owns at each position of the owner lists. It hands
+// out, for one prefix length after the other, as many seats as there are partitions, each to the
+// node that has the fewest for its weight (Sainte-Laguë's divisors: proportional, never unfair to
+// one size of node, and never taking a seat back when there are more to hand out). Nobody gets more
+// seats than there are partitions, no zone more than the rounds allow it. Equal nodes are told
+// apart by what they own already, then by id.
 //
 // The result is indexed position*members + node.
 func (pl *planner) quotas() []int {

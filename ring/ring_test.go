@@ -19,7 +19,8 @@ func testMembers(r *rand.Rand, n, zones int) []Member {
 	return members
 }
 
-// randomInput draws a planning problem of up to 24 nodes and 256 partitions: zones even or not, weights equal or not.
+// randomInput draws a planning problem of up to 24 nodes and 256 partitions: zones even or not,
+// weights equal or not.
 func randomInput(r *rand.Rand) PlanInput {
 	n := 1 + r.IntN(24)
 	zones := 1 + r.IntN(8)
@@ -79,8 +80,8 @@ func zoneSizes(l *Layout) map[string]int {
 	return sizes
 }
 
-// checkRounds fails unless the list, cut by the oracle's rule, spreads zones: of every prefix no zone holds more
-// nodes than the most even spread of so many nodes needs.
+// checkRounds fails unless the list, cut by the oracle's rule, spreads zones: of every prefix no
+// zone holds more nodes than the most even spread of so many nodes needs.
 func checkRounds(t *testing.T, l *Layout, list []NodeID) {
 	t.Helper()
 	zones, sizes := zonesOf(l), zoneSizes(l)

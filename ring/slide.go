@@ -1,9 +1,10 @@
 package ring
 
-// slide looks for rows in which column m can be put right by moving nodes within the row: they become new owners of
-// some prefixes at most, never of the whole row. Only owners that are too often where they are move or
-// leave. The best kinds of move come first: two nodes change places; a needed node comes in and the one that it
-// takes the place of steps back, for one further down to leave; a node steps forward and leaves a hole.
+// slide looks for rows in which column m can be put right by moving nodes within the row: they
+// become new owners of some prefixes at most, never of the whole row. Only owners that are too
+// often where they are move or leave. The best kinds of move come first: two nodes change places; a
+// needed node comes in and the one that it takes the place of steps back, for one further down to
+// leave; a node steps forward and leaves a hole.
 func (pl *planner) slide(m int) {
 	if !pl.moving {
 		return

@@ -20,8 +20,8 @@ func (l *Layout) walk(p, size int) []NodeID {
 	return w.list[:size]
 }
 
-// walker puts nodes, in the order in which it meets them, into rounds in which every zone that has an
-// unused node takes part once. A node whose zone has had its turn waits for the next round.
+// walker puts nodes, in the order in which it meets them, into rounds in which every zone that has
+// an unused node takes part once. A node whose zone has had its turn waits for the next round.
 type walker struct {
 	layout  *Layout
 	met     []bool // by member
@@ -67,8 +67,8 @@ func (w *walker) take(m uint16) {
 	w.list = append(w.list, w.layout.members[m].ID)
 }
 
-// nextRound finds the zones whose turn it is, and reports whether there are any. It counts afresh, so it
-// holds too after an owner list that was not planned in rounds.
+// nextRound finds the zones whose turn it is, and reports whether there are any. It counts afresh,
+// so it holds too after an owner list that was not planned in rounds.
 func (w *walker) nextRound() bool {
 	w.open = 0
 	for z, used := range w.used {
@@ -83,7 +83,8 @@ func (w *walker) nextRound() bool {
 	return w.open > 0
 }
 
-// admit lists the nodes that waited for the round that has begun, in the order in which they were met.
+// admit lists the nodes that waited for the round that has begun, in the order in which they were
+// met.
 func (w *walker) admit() {
 	still := w.waiting[:0]
 	for _, m := range w.waiting {
