@@ -162,7 +162,10 @@ func (n *fakeNode) mint(_ context.Context, req MintRequest) (Minted, error) {
 	}
 	s, v := causal.Mint(req.Policy, s, n.actor, h, req.Write)
 	n.items[key] = s
-	for _, owner := range req.HintFor {
+	if !req.HintFor.IsZero() {
+		n.hintLocked(key, req.HintFor)
+	}
+	for _, owner := range req.Owes {
 		n.hintLocked(key, owner)
 	}
 	return Minted{State: s, Version: v, Durable: n.durable}, nil

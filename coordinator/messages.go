@@ -13,10 +13,11 @@ type MintRequest struct {
 	Policy causal.Policy
 	Write  causal.Write
 	Sync   bool
-	// HintFor are owners that lack the item and have nobody else to remind them: the own copy is a
-	// hint for each.
-	HintFor []ring.NodeID
-	Epoch   uint64
+	// HintFor is the owner that the own copy stands in for, when the coordinator is a fallback.
+	HintFor ring.NodeID
+	// Owes are owners that are down and that nobody stands in for: the own copy reminds of each.
+	Owes  []ring.NodeID
+	Epoch uint64
 }
 
 // Minted is what a mint left on the own node.

@@ -113,9 +113,10 @@ func newPutRun(c *Coordinator, req PutRequest, pl *placement, plan quorum.PutPla
 // start mints and sends. After an error nothing was written and nothing is on its way.
 func (r *putRun) start(ctx context.Context) error {
 	sends := r.tally.Start()
+	standIn, owes := r.ownHints(sends)
 	minted, err := r.c.Replicas.Mint(ctx, MintRequest{
 		Item: r.req.Item, Policy: r.req.Policy, Write: r.req.Write, Sync: r.req.Sync,
-		HintFor: r.ownHints(sends), Epoch: r.pl.epoch.Number,
+		HintFor: standIn, Owes: owes, Epoch: r.pl.epoch.Number,
 	})
 	if err != nil {
 		return err
@@ -126,24 +127,23 @@ func (r *putRun) start(ctx context.Context) error {
 	return nil
 }
 
-// ownHints are the owners for which the own copy is kept as a hint from the first: the one that
-// this node stands in for, and those that are down with nobody to stand in for them. They go into
-// the mint's own batch, so that a crash right after it forgets none.
-func (r *putRun) ownHints(sends []quorum.Send) []ring.NodeID {
+// ownHints are the owners for which the own copy is kept as a hint from the first: the one that this node stands in
+// for, if it is a fallback, and those that are down with nobody to stand in for them. They go into the mint's own
+// batch, so that a crash right after it forgets none.
+func (r *putRun) ownHints(sends []quorum.Send) (standIn ring.NodeID, owes []ring.NodeID) {
 	served := make([]bool, r.pl.n)
-	var out []ring.NodeID
 	for _, s := range sends {
 		if s.Place == r.pl.self && s.For != s.Place {
-			out = append(out, r.pl.places[s.For])
+			standIn = r.pl.places[s.For]
 		}
 		served[s.For] = true
 	}
 	for owner, ok := range served {
 		if !ok {
-			out = append(out, r.pl.places[owner])
+			owes = append(owes, r.pl.places[owner])
 		}
 	}
-	return out
+	return standIn, owes
 }
 
 func (r *putRun) send(sends []quorum.Send) {

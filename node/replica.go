@@ -25,8 +25,11 @@ func storageKey(item causal.ItemKey) storage.Key {
 // mint writes a new version into the own copy.
 func (r replica) mint(ctx context.Context, req coordinator.MintRequest) (coordinator.Minted, error) {
 	put := storage.Put{Key: storageKey(req.Item), Policy: req.Policy, Write: req.Write, Sync: req.Sync, Epoch: req.Epoch}
-	for _, id := range req.HintFor {
-		put.HintFor = append(put.HintFor, storage.NodeID(id))
+	if !req.HintFor.IsZero() {
+		put.HintFor = []storage.NodeID{storage.NodeID(req.HintFor)}
+	}
+	for _, id := range req.Owes {
+		put.Owes = append(put.Owes, storage.NodeID(id))
 	}
 	res, commit, err := r.n.store.Put(ctx, put)
 	for errors.Is(err, causal.ErrBound) { // the first write after a pause

@@ -97,6 +97,21 @@ func TestOwe(t *testing.T) {
 	wantValues(t, s.get(t, k), "x,y")
 }
 
+// What a strict write owes to an owner that is down is noted with the write itself, whatever the budget.
+func TestPutOwesBeyondTheBudget(t *testing.T) {
+	s := open(t, vfs.NewMem(), func(o *Options) { o.HintBytesPerTarget = 1 })
+	k := key("a", "1")
+	put := Put{Key: k, Write: s.write("x"), Sync: true, Owes: []NodeID{node(1)}, Epoch: 5}
+	_, c, err := s.Put(context.Background(), put)
+	if err != nil || c.Wait(context.Background()) != nil {
+		t.Fatalf("a debt was refused: %v", err)
+	}
+	if hints := s.hints(t, node(1)); len(hints) != 1 {
+		t.Fatalf("got %+v", hints)
+	}
+	s.checkLedger(t)
+}
+
 func TestHintsOldestFirstInPages(t *testing.T) {
 	s := open(t, vfs.NewMem())
 	const n = 25
@@ -272,6 +287,28 @@ func TestDropBucket(t *testing.T) {
 		t.Errorf("got %+v", stats)
 	}
 	s.checkLedger(t)
+}
+
+// More hints than go into one batch are dropped all the same.
+func TestDropManyHints(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	b := s.db.NewBatch()
+	const n = 2*dropBatch + 5
+	for i := range n {
+		k := appendHintKey(nil, node(1), causal.HLC(i), bucketKey(uint64(7+i%2), "p", ""))
+		must(t, b.Set(k, appendHintValue(nil, k, kindDebt, 1, 10), nil))
+	}
+	_, err := s.apply(b, false)
+	must(t, err)
+	must(t, s.addUpHints())
+	must(t, s.DropBucket(context.Background(), 7))
+	if stats := s.HintStats(); len(stats) != 1 || stats[0].Items != n/2 || stats[0].Bytes != n/2*10 {
+		t.Fatalf("got %+v", stats)
+	}
+	must(t, s.DropBucket(context.Background(), 8))
+	if stats := s.HintStats(); len(stats) != 0 || len(s.hints(t, node(1))) != 0 {
+		t.Fatalf("got %+v", stats)
+	}
 }
 
 // A damaged hint neither stops the others nor is lost: the next start makes it anew from its record.

@@ -16,8 +16,10 @@ type Put struct {
 	Write causal.Write
 	// Sync: the Commit ends when the write is on disk. Otherwise it is lost when the process dies.
 	Sync bool
-	// HintFor are the owners that this copy stands in for, when the coordinator is a fallback.
+	// HintFor are the owners that this copy stands in for, when the coordinator is a fallback: the budget counts them.
 	HintFor []NodeID
+	// Owes are owners that are known to miss the write and that nobody stands in for: as by Owe, in the same batch.
+	Owes []NodeID
 	// Epoch is the one that the request was planned at; hints note it.
 	Epoch uint64
 }
@@ -131,12 +133,18 @@ func (s *Store) checkLimits(before, after causal.State) error {
 
 // applyPut adds the targets and applies what there is to apply.
 func (s *Store) applyPut(it *item, p Put, changed bool, since causal.HLC) (*commit, error) {
-	for _, node := range p.HintFor {
-		added, err := it.owe(node, kindCopy, since, p.Epoch)
-		if err != nil {
-			return nil, err
+	owe := func(nodes []NodeID, kind hintKind) error {
+		for _, node := range nodes {
+			added, err := it.owe(node, kind, since, p.Epoch)
+			if err != nil {
+				return err
+			}
+			changed = changed || added
 		}
-		changed = changed || added
+		return nil
+	}
+	if err := errors.Join(owe(p.HintFor, kindCopy), owe(p.Owes, kindDebt)); err != nil {
+		return nil, err
 	}
 	stripe := stripeOf(p.Key.Token)
 	if !changed {
