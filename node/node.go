@@ -250,7 +250,7 @@ func (n *Node) openRequests(undo *cleanup) error {
 			Self: n.id, Epoch: n.epoch, Health: n.healthOf, Latency: n.detector.Latency, Late: n.late,
 		},
 		Replicas: coordinator.Replicas{
-			Mint: replica{n}.mint, Write: p.write, Read: p.read, Range: p.scan, ItemOf: itemOf, Owe: replica{n}.owe,
+			Mint: n.local().mint, Write: p.write, Read: p.read, Range: p.scan, ItemOf: itemOf, Owe: n.local().owe,
 		},
 		Events: coordinator.Events{
 			WriteBack: n.metrics.WriteBack, Repair: n.metrics.ReadRepair, Hedge: n.metrics.Hedge, StandIn: n.metrics.StandIn,

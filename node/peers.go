@@ -70,7 +70,7 @@ func outcomeOf(err error) membership.Outcome {
 
 func (p peers) write(ctx context.Context, id ring.NodeID, req coordinator.WriteRequest) error {
 	if id == p.n.id {
-		return replica{p.n}.write(ctx, req)
+		return p.n.local().write(ctx, req)
 	}
 	msg := &pb.WriteState{
 		Item: addressOf(req.Item), State: causal.AppendState(nil, req.State), Conflict: conflictProto(req.Policy),
@@ -85,7 +85,7 @@ func (p peers) write(ctx context.Context, id ring.NodeID, req coordinator.WriteR
 
 func (p peers) read(ctx context.Context, id ring.NodeID, req coordinator.ReadRequest) (coordinator.ReadReply, error) {
 	if id == p.n.id {
-		return replica{p.n}.read(ctx, req)
+		return p.n.local().read(ctx, req)
 	}
 	reply, err := p.call(ctx, id, &pb.PeerRequest{Epoch: req.Epoch, Body: &pb.PeerRequest_Read{Read: &pb.ReadState{
 		Item: addressOf(req.Item), DigestOnly: req.Digest, N: uint32(req.N),
@@ -122,7 +122,7 @@ func (p peers) malformed(id ring.NodeID, what string) error {
 
 func (p peers) scan(ctx context.Context, id ring.NodeID, req coordinator.RangeRequest) (coordinator.RangeReply, error) {
 	if id == p.n.id {
-		return replica{p.n}.scan(ctx, req)
+		return p.n.local().scan(ctx, req)
 	}
 	reply, err := p.call(ctx, id, &pb.PeerRequest{Epoch: req.Epoch, Body: &pb.PeerRequest_Range{Range: &pb.ReadRange{
 		BucketId: req.Bucket, Partition: uint32(req.Partition), Start: req.Start, End: req.End, Reverse: req.Reverse,

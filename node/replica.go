@@ -18,6 +18,8 @@ import (
 // request passes the epoch's fence here.
 type replica struct{ n *Node }
 
+func (n *Node) local() replica { return replica{n} }
+
 func storageKey(item causal.ItemKey) storage.Key {
 	return storage.Key{Bucket: item.Bucket, Token: uint64(tokenOf(item)), Partition: item.Partition, Sort: item.Sort}
 }

@@ -50,7 +50,7 @@ func (s peerService) write(ctx context.Context, reqs []*transport.Request) {
 		}
 		writes, asked = append(writes, w), append(asked, req)
 	}
-	for i, err := range (replica{s.n}).writeAll(ctx, writes) {
+	for i, err := range s.n.local().writeAll(ctx, writes) {
 		switch {
 		case err != nil:
 			asked[i].Fail(peerError(err))
@@ -146,7 +146,7 @@ func (s peerService) read(ctx context.Context, epoch uint64, m *pb.ReadState) (*
 	if err != nil {
 		return nil, err
 	}
-	got, err := replica{s.n}.read(ctx, coordinator.ReadRequest{Item: item, N: int(m.GetN()), Digest: m.GetDigestOnly(), Epoch: epoch})
+	got, err := s.n.local().read(ctx, coordinator.ReadRequest{Item: item, N: int(m.GetN()), Digest: m.GetDigestOnly(), Epoch: epoch})
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ const (
 )
 
 func (s peerService) scan(ctx context.Context, epoch uint64, m *pb.ReadRange) (*pb.PeerReply, error) {
-	got, err := replica{s.n}.scan(ctx, coordinator.RangeRequest{
+	got, err := s.n.local().scan(ctx, coordinator.RangeRequest{
 		Bucket: m.GetBucketId(), N: int(m.GetN()), Partition: int(m.GetPartition()), Start: m.GetStart(), End: m.GetEnd(),
 		Reverse: m.GetReverse(), LimitItems: int(min(m.GetLimitItems(), maxRangeItems)),
 		LimitBytes: int64(min(m.GetLimitBytes(), maxRangeBytes)), Epoch: epoch,
