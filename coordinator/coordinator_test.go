@@ -243,6 +243,11 @@ func TestALateAnswerIsRepairedAfterTheReply(t *testing.T) {
 		if err != nil || len(got.State.Versions) != 1 {
 			t.Fatalf("got %v, %v", got.State, err)
 		}
+		for _, m := range got.Trace.Messages {
+			if m.Answered > 0 && len(m.Versions) != 1 {
+				t.Errorf("the trace says that %v answered with %v", m.Node, m.Versions)
+			}
+		}
 		if took := time.Since(start); took != 40*time.Millisecond {
 			t.Errorf("took %v, want 40ms: the repair must not hold up the reply", took)
 		}

@@ -47,6 +47,7 @@ func (c *Coordinator) Get(ctx context.Context, req GetRequest) (GetResult, error
 	run.do(run.tally.Start())
 	err := run.await(ctx)
 	count := run.tally.Count()
+	run.explainDigests()
 	result := GetResult{State: run.join, Count: count, Trace: run.trace.done(count.Required, count.Received)}
 	run.trace = nil
 	if run.inFlight == 0 && len(run.tally.Behind()) == 0 {
@@ -76,6 +77,13 @@ type getRun struct {
 	inFlight int
 	budgets  []getBudget
 	waiting  []bool // by place: a read is unanswered
+	digests  []digestAnswer
+}
+
+// digestAnswer is an answer that a trace has yet to put versions to.
+type digestAnswer struct {
+	handle int
+	digest causal.Digest
 }
 
 type getEvent struct {
@@ -198,8 +206,23 @@ func (r *getRun) take(ev getEvent) []quorum.Action {
 		r.trace.answered(ev.handle, nil, dots(ev.reply.State))
 	} else {
 		r.trace.answered(ev.handle, nil, nil)
+		r.digests = append(r.digests, digestAnswer{ev.handle, ev.reply.Digest})
 	}
 	return r.tally.Replied(ev.Place, full, ev.reply.Digest)
+}
+
+// explainDigests puts to each digest in the trace the versions of the state that has it.
+func (r *getRun) explainDigests() {
+	if r.trace == nil {
+		return
+	}
+	for _, d := range r.digests {
+		for place, full := range r.full {
+			if full && r.states[place].Digest() == d.digest {
+				r.trace.Messages[d.handle].Versions = dots(r.states[place])
+			}
+		}
+	}
 }
 
 // joined is the join of the states that answered in full.

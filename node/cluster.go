@@ -277,4 +277,3 @@ func (n *Node) bucket(name string) (*state.Bucket, error) {
 
 // maxKeyBytes bounds partition and sort keys.
 const maxKeyBytes = 64 << 10
-

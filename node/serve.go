@@ -119,7 +119,7 @@ func (n *Node) sources() telemetry.Sources {
 				AddressConflicts: s.AddressConflicts, Rejoins: s.Rejoins, Stalls: n.detector.Stalls(),
 			}
 		},
-		Storage:     n.storageFigures,
+		Storage: n.storageFigures,
 		Epoch: func() uint64 {
 			if e := n.epoch(); e != nil {
 				return e.Number
