@@ -25,6 +25,8 @@ type Write struct {
 //   - s.Known(w.RequestID) is false: a known id is answered with the state as it is, nothing is minted;
 //   - h lies within RetryWindow of the time in the request id.
 //
+// Under LastWriteWins the past is not the context, but the request ids that a retry may still bring (see recent).
+//
 // A client may have read its own unacknowledged write before it tries again with the fresh context. So
 // that a version never replaces itself, its own request id is left out of its past; and so is
 // whatever a forged context says of the actor from h on.
@@ -35,13 +37,47 @@ func Mint(p Policy, s State, a Actor, h HLC, w Write) (State, Version) {
 		Tombstone: w.Tombstone,
 		ExpiresAt: w.ExpiresAt,
 	}
-	v.Past = w.Context.before(v.Dot, v.RequestID)
+	if p == LastWriteWins {
+		v.Past = recent(s, w.Context, h, v.RequestID)
+	} else {
+		v.Past = w.Context.before(v.Dot, v.RequestID)
+	}
 	if !w.Tombstone {
 		v.Value = w.Value
 	}
 	merged := Merge(p, State{Versions: s.Versions}, State{Versions: []Version{v}})
 	merged.Floor = s.Floor
 	return merged, v
+}
+
+// maxRecent bounds the request ids that a version of a last-write-wins item remembers: at 16 bytes each they travel
+// with every copy. A retry of a write that so many others have replaced within the window counts as a new write.
+const maxRecent = 64
+
+// recent is the past of a version under LastWriteWins. There the highest dot wins whatever it has seen, so no vector is
+// needed; what is left for a past to do is to recognise a retry of a write that has been replaced since, which can't come
+// once the id's window has passed. So the pasts of items that are overwritten for ever stay small.
+func recent(s State, context Past, h HLC, id RequestID) Past {
+	from := h.Millis() - RetryWindow.Milliseconds()
+	var ids []RequestID
+	add := func(r RequestID) {
+		if !r.IsZero() && r != id && r.Millis() >= from {
+			ids = append(ids, r)
+		}
+	}
+	addAll := func(p Past) {
+		for _, r := range p.replaced[max(0, len(p.replaced)-maxRecent):] {
+			add(r)
+		}
+	}
+	addAll(context)
+	for i := range s.Versions {
+		add(s.Versions[i].RequestID)
+		addAll(s.Versions[i].Past)
+	}
+	p := normalize(nil, ids)
+	p.replaced = p.replaced[max(0, len(p.replaced)-maxRecent):] // ids ascend by time
+	return p
 }
 
 // before returns p without what can't be in the past of the version with this dot and id.

@@ -220,3 +220,36 @@ func TestMintKeepsTheFloor(t *testing.T) {
 		t.Fatalf("%s, %v", show(s), v)
 	}
 }
+
+// Under last-write-wins a retry is recognised though its write was replaced blindly, and pasts stay small however often
+// an item is overwritten.
+func TestLastWriteWinsRemembersRecentRequests(t *testing.T) {
+	var s State
+	id := func(ms int64) RequestID {
+		r, err := NewRequestID(ms, zeros{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for ms := range int64(100_000) {
+		s, _ = Mint(LastWriteWins, s, 1, NewHLC(ms+1, 0), Write{RequestID: id(ms + 1)})
+		if n := len(s.Versions[0].Past.Replaced()); n > maxRecent {
+			t.Fatalf("%d ids after %d writes", n, ms+1)
+		}
+	}
+	if _, known := s.Known(id(99_950)); !known {
+		t.Error("a write that was replaced a moment ago is not known any more")
+	}
+	s, _ = Mint(LastWriteWins, s, 1, NewHLC(100_000+RetryWindow.Milliseconds()+1, 0), Write{RequestID: id(200_000)})
+	if n := len(s.Versions[0].Past.Replaced()); n != 0 {
+		t.Errorf("%d ids are remembered beyond the window", n)
+	}
+	if s.Versions[0].Past.Vector() != nil {
+		t.Error("a vector under last-write-wins")
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
