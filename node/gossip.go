@@ -177,6 +177,12 @@ func (n *Node) onPeer(seen membership.Node) {
 		return
 	}
 	n.pool.Wake(transport.NodeID(seen.ID))
+	if seen.Meta.GetReady() {
+		n.unready.Delete(seen.ID)
+		n.hints.Wake(seen.ID)
+	} else {
+		n.unready.Store(seen.ID, true)
+	}
 	if seen.Meta.GetDocument() != n.state.Fingerprint() {
 		select {
 		case n.exchange <- seen.ID:

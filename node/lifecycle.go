@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/starling-db/starling/coordinator"
 	"github.com/starling-db/starling/hinted"
 	"github.com/starling-db/starling/internal/transport"
 	"github.com/starling-db/starling/node/membership"
@@ -244,7 +245,7 @@ func (n *Node) dropLoop(ctx context.Context) {
 func (n *Node) openHints() error {
 	var err error
 	n.hints, err = hinted.New(hinted.Options{
-		Store: n.store, Up: n.detector.Up, Send: n.handOver, Owns: n.owns, BytesPerSecond: int64(n.cfg.HintRate),
+		Store: n.store, Up: func(id ring.NodeID) bool { return n.healthOf(id) == coordinator.Up }, Send: n.handOver, Owns: n.owns, BytesPerSecond: int64(n.cfg.HintRate),
 		Now: n.opts.Now, Logger: n.log,
 	})
 	return err

@@ -92,6 +92,7 @@ type Node struct {
 	metrics     *telemetry.Metrics
 	offsets     clockOffsets
 	lastAnswer  sync.Map // ring.NodeID -> time.Time, of the members only
+	unready     sync.Map // ring.NodeID -> true: nodes that say that they take no requests
 	sealed      atomic.Pointer[causal.Sealer]
 	exchange    chan ring.NodeID // peers whose document differs
 	drops       chan struct{}    // room for one: buckets may have been dropped
@@ -330,8 +331,12 @@ func (n *Node) peerAddr(id ring.NodeID) (string, bool) {
 	return addr, addr != ""
 }
 
-// healthOf is the detector's verdict in the coordinator's words.
+// healthOf is the detector's verdict in the coordinator's words. A node that says itself that it takes no requests,
+// because it starts or its clock is off, is as good as down.
 func (n *Node) healthOf(id ring.NodeID) coordinator.Health {
+	if _, unready := n.unready.Load(id); unready {
+		return coordinator.Down
+	}
 	switch n.detector.State(id) {
 	case membership.Alive:
 		return coordinator.Up
