@@ -10,9 +10,9 @@ import (
 // dropBatch is how many hints DropBucket removes in one batch.
 const dropBatch = 10_000
 
-// DropBucket removes all items of a bucket, and their hints, durably. The caller has made sure that nobody writes to
-// the bucket any more; writes to others wait while the hints are looked through. After an error, or a crash, items
-// and some hints may be gone: drop it again.
+// DropBucket removes all items of a bucket, and their hints, durably. The caller has made sure that nobody
+// writes to the bucket any more; writes to others wait while the hints are looked through. After an error,
+// or a crash, items and some hints may be gone: drop it again.
 func (s *Store) DropBucket(ctx context.Context, bucket uint64) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -35,8 +35,8 @@ func (s *Store) DropBucket(ctx context.Context, bucket uint64) error {
 	return s.await(ctx, c)
 }
 
-// applyDrop removes the items first: a hint without an item is harmless (sweepHint), an item that has forgotten whom it stands in
-// for is not.
+// applyDrop removes the items first: a hint without an item is harmless (sweepHint), an item that has
+// forgotten whom it stands in for is not.
 func (s *Store) applyDrop(ctx context.Context, bucket uint64, indexes []int) (*commit, error) {
 	b := s.db.NewBatch()
 	start := bucketPrefix(bucket)

@@ -17,7 +17,8 @@ type commit struct {
 	err   error // set before done is closed
 }
 
-// Commit is the wait for a write to become durable. The zero Commit is durable already, or was never meant to be.
+// Commit is the wait for a write to become durable. The zero Commit is durable already, or was never meant
+// to be.
 type Commit struct {
 	s *Store
 	c *commit
@@ -52,8 +53,8 @@ func (s *Store) await(ctx context.Context, c *commit) error {
 	}
 }
 
-// apply commits b, which it takes over, while the caller holds the latches of all stripes that b touches. With
-// sync it returns before the fsync; nil, nil means that there is nothing to wait for.
+// apply commits b, which it takes over, while the caller holds the latches of all stripes that b touches.
+// With sync it returns before the fsync; nil, nil means that there is nothing to wait for.
 func (s *Store) apply(b *pebble.Batch, sync bool, indexes ...int) (*commit, error) {
 	if !sync {
 		if err := s.db.Apply(b, pebble.NoSync); err != nil {
@@ -81,8 +82,8 @@ func (s *Store) apply(b *pebble.Batch, sync bool, indexes ...int) (*commit, erro
 	return c, nil
 }
 
-// settled returns the commit to wait for when a write with sync finds that what it wants is there already: the one under
-// way, or, if the stripe has seen writes without sync, a new one that carries nothing.
+// settled returns the commit to wait for when a write with sync finds that what it wants is there already:
+// the one under way, or, if the stripe has seen writes without sync, a new one that carries nothing.
 func (s *Store) settled(index int) (*commit, error) {
 	if !s.stripes[index].unsynced {
 		return s.stripes[index].pending.Load(), nil
@@ -94,8 +95,9 @@ func (s *Store) settled(index int) (*commit, error) {
 	return s.apply(b, true, index)
 }
 
-// syncLoop finishes commits in the order in which they were applied to their stripes. One goroutine does for all: the
-// log is synced in order, so by the time that the first of a group is durable the others are, or nearly.
+// syncLoop finishes commits in the order in which they were applied to their stripes. One goroutine does for
+// all: the log is synced in order, so by the time that the first of a group is durable the others are, or
+// nearly.
 func (s *Store) syncLoop() {
 	defer close(s.synced)
 	for c := range s.commits {
@@ -103,8 +105,8 @@ func (s *Store) syncLoop() {
 		if err != nil {
 			s.fail(err)
 		}
-		// A failed fsync is seen by the file system first (freeze.go), and Pebble is told that it
-		// went well: what counts is the store's own verdict, which is there before SyncWait returns.
+		// A failed fsync is seen by the file system first (freeze.go), and Pebble is told that it went well:
+		// what counts is the store's own verdict, which is there before SyncWait returns.
 		if c.err = s.Err(); err == nil {
 			_ = c.batch.Close()
 		}

@@ -48,8 +48,8 @@ func held(t *testing.T) (s *testStore, release func()) {
 	return s, func() { close(f.hold) }
 }
 
-// While its fsync is under way a write is neither acknowledged nor shown; but it holds up nobody else's write, on the same
-// item either, and whoever waits can leave.
+// While its fsync is under way a write is neither acknowledged nor shown; but it holds up nobody else's
+// write, on the same item either, and whoever waits can leave.
 func TestNothingIsShownBeforeItIsDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, release := held(t)
@@ -119,8 +119,8 @@ func TestCloseWaits(t *testing.T) {
 	})
 }
 
-// Everything at once on a few items: every write that was acknowledged is in the final state exactly once, the ledger is
-// right, and nobody deadlocks.
+// Everything at once on a few items: every write that was acknowledged is in the final state exactly once,
+// the ledger is right, and nobody deadlocks.
 func TestConcurrency(t *testing.T) {
 	s := open(t, vfs.NewMem())
 	ctx := context.Background()

@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/starling-db/starling/causal"
 )
 
-// afterCrash runs check on the store as it is after a power cut now that keeps none, or half, of what was not synced.
+// afterCrash runs check on the store as it is after a power cut now that keeps none, or half, of what was
+// not synced.
 func afterCrash(t *testing.T, fs *vfs.MemFS, check func(t *testing.T, s *testStore)) {
 	t.Helper()
 	for _, percent := range []int{0, 50} {
@@ -119,24 +121,56 @@ func TestAcknowledgedIsDurable(t *testing.T) {
 	}
 }
 
-// A crash during the first start leaves a directory that the next start completes, or one that has no identity yet.
+// The power is cut before every single file operation of a first start and an adoption. The next start
+// always succeeds, and once the node has told its id, or its cluster, to anybody, it keeps them.
 func TestCrashDuringFirstOpen(t *testing.T) {
-	fs := vfs.NewCrashableMem()
-	o := Options{Dir: "/data/node", FS: fs, Rand: seeded(1)}
-	o.EnsureDefaults()
-	d, err := openDirectory(o)
-	must(t, err)
-	id := d.identity.Load().NodeID
-	must(t, d.lock.Close())
-	afterCrash(t, fs, func(t *testing.T, s *testStore) {
-		if s.Identity().NodeID != id {
-			t.Error("another node id")
+	for _, percent := range []int{0, 50} {
+		mem := vfs.NewCrashableMem()
+		rng := rand.New(rand.NewPCG(uint64(percent), 2))
+		type moment struct {
+			fs      *vfs.MemFS
+			id      NodeID // zero: not told yet
+			adopted bool
 		}
-	})
+		var mu sync.Mutex // operations come from Pebble's goroutines too
+		var moments []moment
+		var now moment
+		s := open(t, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+				mu.Lock()
+				defer mu.Unlock()
+				m := now
+				m.fs = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
+				moments = append(moments, m)
+			}
+			return nil
+		})))
+		tell := func(change func()) {
+			mu.Lock()
+			defer mu.Unlock()
+			change()
+		}
+		tell(func() { now.id = s.Identity().NodeID })
+		must(t, s.Adopt(node(3), "birds"))
+		tell(func() { now.adopted = true })
+		s.put(t, key("a", ""), s.write("x"))
+		mustClose(t, s)
+		for i, m := range moments {
+			re, err := tryOpen(m.fs)
+			if err != nil {
+				t.Fatalf("moment %d of %d: %v", i, len(moments), err)
+			}
+			id := re.Identity()
+			if m.id != (NodeID{}) && id.NodeID != m.id || m.adopted && id.ClusterID != node(3) {
+				t.Fatalf("moment %d of %d: %+v", i, len(moments), id)
+			}
+			mustClose(t, re)
+		}
+	}
 }
 
-// While writers write, the power is cut again and again: what was acknowledged before each cut is there, and what
-// a reader had seen.
+// While writers write, the power is cut again and again: what was acknowledged before each cut is there, and
+// what a reader had seen.
 func TestCrashUnderLoad(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	s := open(t, fs)

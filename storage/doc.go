@@ -1,6 +1,5 @@
-// Package storage keeps a node's items, hints and small documents in one Pebble database: one
-// write-ahead log, so that concurrent commits share an fsync, and one batch for an item and all that
-// follows from it.
+// Package storage keeps a node's items, hints and small documents in one Pebble database: one write-ahead
+// log, so that concurrent commits share an fsync, and one batch for an item and all that follows from it.
 //
 // # What is where
 //
@@ -17,18 +16,18 @@
 //	'm' name                                  documents             (meta.go)
 //	's' name                                  the store's own marks (meta.go)
 //
-// Integers in keys are big-endian and strings escaped so that bytes.Compare orders keys as their parts
-// are ordered. Every value starts with a format byte and a CRC-32C over the key and the rest. Pebble has
+// Integers in keys are big-endian and strings escaped so that bytes.Compare orders keys as their parts are
+// ordered. Every value starts with a format byte and a CRC-32C over the key and the rest. Pebble has
 // checksums of its own over log chunks and table blocks, but they are made when a block is written: they
-// don't notice bytes that changed in a memtable, in the block cache or on the way through a compaction, nor a
-// record that turns up under another key. Ours are made once, when the record is encoded.
+// don't notice bytes that changed in a memtable, in the block cache or on the way through a compaction, nor
+// a record that turns up under another key. Ours are made once, when the record is encoded.
 //
 // # Order of things
 //
-// Whoever changes an item holds the latch of its stripe (latch.go) while it reads, merges and applies,
-// and releases it before the fsync. What is applied is visible at once, so every read waits for the commit
-// that was last under way on its stripe: nothing is ever returned that a power cut could take back. The one exception is a
-// write that asked not to be synced.
+// Whoever changes an item holds the latch of its stripe (latch.go) while it reads, merges and applies, and
+// releases it before the fsync. What is applied is visible at once, so every read waits for the commit that
+// was last under way on its stripe: nothing is ever returned that a power cut could take back. The one
+// exception is a write that asked not to be synced.
 //
 // # Failure
 //

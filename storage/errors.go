@@ -104,8 +104,8 @@ func (e *KeyError) Error() string {
 	return fmt.Sprintf("storage: %s of %d bytes; %d to %d are allowed", e.Part, e.Size, e.Min, e.Max)
 }
 
-// LimitError says that an item would have too many siblings, or too many bytes: read it and write one version
-// with the context of that read.
+// LimitError says that an item would have too many siblings, or too many bytes: read it and write one
+// version with the context of that read.
 type LimitError struct {
 	What  string // "siblings", "bytes"
 	Value int64  // what the item would have
@@ -116,8 +116,8 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("storage: the item would have %d %s and may have %d; read it and write one version with the returned context", e.Value, e.What, e.Limit)
 }
 
-// TooOldError says that a request id is older than the retry window, so that whether an earlier try of it took place
-// can't be known any more.
+// TooOldError says that a request id is older than the retry window, so that whether an earlier try of it
+// took place can't be known any more.
 type TooOldError struct {
 	Age    time.Duration // of the request id when the write would have been minted
 	Window time.Duration

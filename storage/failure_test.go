@@ -28,8 +28,8 @@ func (f *faults) MaybeError(op errorfs.Op) error {
 	return nil
 }
 
-// A failed fsync of the log: the write is not acknowledged, and the store refuses everything after, says why, and closes. After
-// a restart on a sound disk all is there that was acknowledged before.
+// A failed fsync of the log: the write is not acknowledged, and the store refuses everything after, says
+// why, and closes. After a restart on a sound disk all is there that was acknowledged before.
 func TestFailedFsync(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	f := &faults{choose: func(op errorfs.Op) bool {
@@ -64,16 +64,16 @@ func TestFailedFsync(t *testing.T) {
 	wantValues(t, open(t, mem).get(t, key("before", "")), "x")
 }
 
-// The disk fails for good at every one of its operations in turn, while writers write enough for log rotations, flushes
-// and compactions. Wherever it is: the process lives, no operation hangs, Close returns, nothing leaks, and after a
-// restart everything is there that was acknowledged.
+// The disk fails at every one of its operations in turn, for good or just once, while writers write enough
+// for log rotations, flushes and compactions. Wherever it is: the process lives, no operation hangs, Close
+// returns, nothing leaks, and after a restart everything is there that was acknowledged.
 func TestEveryFault(t *testing.T) {
 	const most = 4000
 	failedRuns := 0
 	for nth := int64(1); nth < most; nth += 1 + nth/4 {
-		if !faultRun(t, nth) {
+		if !faultRun(t, nth, failedRuns%2 == 0) {
 			t.Logf("the load has fewer than %d operations; the store failed in %d runs", nth, failedRuns)
-			if failedRuns < 15 {
+			if failedRuns < 12 {
 				t.Error("too few runs failed to prove anything")
 			}
 			return
@@ -83,8 +83,9 @@ func TestEveryFault(t *testing.T) {
 	t.Logf("the store failed in %d runs", failedRuns)
 }
 
-// faultRun returns false if the load ended before the nth operation.
-func faultRun(t *testing.T, nth int64) bool {
+// faultRun makes the nth operation fail, and unless once all after it. It returns false if the load ended
+// before.
+func faultRun(t *testing.T, nth int64, once bool) bool {
 	t.Helper()
 	mem := vfs.NewCrashableMem()
 	var count atomic.Int64
@@ -94,7 +95,8 @@ func faultRun(t *testing.T, nth int64) bool {
 			errorfs.OpOpen, errorfs.OpGetDiskUsage, errorfs.OpFileClose, errorfs.OpFilePreallocate, errorfs.OpLock:
 			return false
 		}
-		return count.Add(1) >= nth
+		n := count.Add(1)
+		return n == nth || n > nth && !once
 	}}
 	s := open(t, errorfs.Wrap(mem, f))
 	f.on.Store(true)
@@ -116,8 +118,8 @@ func faultRun(t *testing.T, nth int64) bool {
 	return failed
 }
 
-// loadUntilFailure writes from several goroutines until the store fails, or enough is written, and returns the keys
-// acknowledged.
+// loadUntilFailure writes from several goroutines until the store fails, or enough is written, and returns
+// the keys acknowledged.
 func loadUntilFailure(t *testing.T, s *testStore) map[string]bool {
 	t.Helper()
 	var mu sync.Mutex
@@ -146,6 +148,30 @@ func loadUntilFailure(t *testing.T, s *testStore) map[string]bool {
 	return acknowledged
 }
 
+// When flushes fail, Pebble holds writers up until one succeeds. They must not wait for ever, and Close with
+// them.
+func TestFailedFlushLetsWritersGo(t *testing.T) {
+	mem := vfs.NewMem()
+	f := &faults{choose: func(op errorfs.Op) bool { return isTable(op.Path) && op.Kind.ReadOrWrite() == errorfs.OpIsWrite }}
+	s := open(t, errorfs.Wrap(mem, f))
+	f.on.Store(true)
+	value := strings.Repeat("v", 300<<10)
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			m := Merge{Key: key(fmt.Sprint(i), ""), State: s.foreign(t, value), Sync: true}
+			if err := s.Merge(context.Background(), []Merge{m})[0]; err != nil && !errors.Is(err, ErrFailed) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	<-s.Failed()
+	if err := s.Close(); !errors.Is(err, ErrFailed) {
+		t.Errorf("close: %v", err)
+	}
+}
+
 // A disk that fails when the directory is opened is an error of Open, at every one of its operations.
 func TestFaultsDuringOpen(t *testing.T) {
 	for nth := int64(1); ; nth++ {
@@ -171,7 +197,8 @@ func TestFaultsDuringOpen(t *testing.T) {
 	}
 }
 
-// A table that lost a bit on disk fails the store: it never answers from it, nor as if the item weren't there.
+// A table that lost a bit on disk fails the store: it never answers from it, nor as if the item weren't
+// there.
 func TestCorruptTable(t *testing.T) {
 	mem := vfs.NewMem()
 	s := open(t, mem)

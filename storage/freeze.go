@@ -12,18 +12,19 @@ import (
 
 // freezeFS stands between Pebble and the disk and turns the first change that fails into the failure of the
 // store. Pebble itself can't be asked to: an error of the log reaches the writers that wait, but when the
-// log is rotated, or its next file created, Pebble panics with a mutex unlocked twice, which nothing
-// can recover; it panics too when a marker file can't be moved; a failed MANIFEST goes to Logger.Fatalf and counts on
-// not coming back; and a flush that failed is tried again at once, for ever.
+// log is rotated, or its next file created, Pebble panics with a mutex unlocked twice, which nothing can
+// recover; it panics too when a marker file can't be moved; a failed MANIFEST goes to Logger.Fatalf and
+// counts on not coming back; and a flush that failed is tried again at once, for ever.
 //
-// So once the store has failed the files stay as they are, as if the machine had stopped then, and Pebble is told that
-// its changes went well. Nobody is misled: the store's own verdict is set before Pebble hears
-// anything, and every operation looks at it before it answers. What the directory holds is what a crash leaves, and
-// that is what the next Open is made for.
+// So once the store has failed the files stay as they are, as if the machine had stopped then, and Pebble is
+// told that its changes went well. Nobody is misled: the store's own verdict is set before Pebble hears
+// anything, and every operation looks at it before it answers. What the directory holds is what a crash
+// leaves, and that is what the next Open is made for.
 //
-// Tables are the exception: Pebble reads them back, so their errors are passed on, which it takes well, and tries
-// again. The table of a flush is then made in memory, as a writer may be held up until the flush is done,
-// and with it the store's Close; there are no more of them than memtables. Compactions wait for the Close.
+// Tables are the exception: Pebble reads them back, so their errors are passed on, which it takes well, and
+// tries again. The table of a flush is then made in memory, as a writer may be held up until the flush is
+// done, and with it the store's Close; there are no more of them than memtables. Compactions wait for the
+// Close.
 type freezeFS struct {
 	vfs.FS
 	h *health
@@ -65,8 +66,8 @@ func (f *freezeFS) verdict(name string, err error) error {
 	return nil
 }
 
-// open is change for what returns a file. Where Pebble is told of a success there must be a file: an empty one in
-// memory, which freezeFile never writes to.
+// open is change for what returns a file. Where Pebble is told of a success there must be a file: an empty
+// one in memory, which freezeFile never writes to.
 func (f *freezeFS) open(op, name string, do func() (vfs.File, error)) (vfs.File, error) {
 	var file vfs.File
 	err := f.change(op, name, func() (err error) {

@@ -2,7 +2,8 @@ package storage
 
 import "sync/atomic"
 
-// gate counts operations under way and lets none in once it closes: Pebble must not be touched after its Close.
+// gate counts operations under way and lets none in once it closes: Pebble must not be touched after its
+// Close.
 type gate struct {
 	n       *atomic.Int64 // operations, and gateClosed
 	drained chan struct{}

@@ -6,8 +6,8 @@ import (
 	"github.com/starling-db/starling/causal"
 )
 
-// Get returns an item's state, the zero State if it was never written. If a synced commit is under way on the
-// item's stripe it waits until that is durable: what a reader has seen is not gone after a power cut. A
+// Get returns an item's state, the zero State if it was never written. If a synced commit is under way on
+// the item's stripe it waits until that is durable: what a reader has seen is not gone after a power cut. A
 // record that can't be decoded is a *CorruptError. The caller must not change the values.
 func (s *Store) Get(ctx context.Context, k Key) (causal.State, error) {
 	if err := k.Check(); err != nil {

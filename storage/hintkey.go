@@ -96,8 +96,8 @@ func hintBounds(node NodeID) (start, end []byte) {
 	return start, successor(start)
 }
 
-// successor returns the least key above all that start with prefix, which must not be all 0xFF: the
-// first byte of ours never is.
+// successor returns the least key above all that start with prefix, which must not be all 0xFF: the first
+// byte of ours never is.
 func successor(prefix []byte) []byte {
 	end := slices.Clone(prefix)
 	for end[len(end)-1] == 0xFF {

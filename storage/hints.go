@@ -40,8 +40,8 @@ func (s *Store) HintStats() []HintStats {
 	return stats
 }
 
-// Hints lists up to limit hints of a target, oldest first: those behind after, or from the first if after is nil. The limit
-// is at least 1.
+// Hints lists up to limit hints of a target, oldest first: those behind after, or from the first if after is
+// nil. The limit is at least 1.
 //
 // Hints that can't be decoded are left out of the list and joined into the error, each a *CorruptError; the
 // list is good all the same. At the next Open they are made anew from the records that they belong to.
@@ -89,8 +89,8 @@ func (l *corruptList) err() error {
 	return errors.Join(append(l.errs, fmt.Errorf("storage: and %d more", l.more))...)
 }
 
-// eachHint calls visit for the hints of a target, in order, until it returns false. The key and value are overwritten
-// when it returns.
+// eachHint calls visit for the hints of a target, in order, until it returns false. The key and value are
+// overwritten when it returns.
 func (s *Store) eachHint(target NodeID, after *Hint, visit func(key, value []byte) (bool, error)) error {
 	lower, upper := hintBounds(target)
 	if after != nil {
@@ -127,8 +127,8 @@ func (s *Store) each(lower, upper []byte, visit func(key, value []byte) (bool, e
 	return nil
 }
 
-// HintState returns the present state of a hint's item, durable as with Get, and false if the hint is settled: the item is
-// gone, or owes its target nothing.
+// HintState returns the present state of a hint's item, durable as with Get, and false if the hint is
+// settled: the item is gone, or owes its target nothing.
 func (s *Store) HintState(ctx context.Context, h Hint) (causal.State, bool, error) {
 	if err := s.enter(); err != nil {
 		return causal.State{}, false, err
@@ -145,7 +145,8 @@ func (s *Store) HintState(ctx context.Context, h Hint) (causal.State, bool, erro
 }
 
 // Owe notes durably that a target lacks the item's present state: a hint on a record that is here anyway, as
-// its owner's. It costs little and is never refused by the budget. If the item doesn't exist nothing is owed.
+// its owner's. It costs little and is never refused by the budget. If the item doesn't exist nothing is
+// owed.
 func (s *Store) Owe(ctx context.Context, k Key, target NodeID, epoch uint64) error {
 	if err := k.Check(); err != nil {
 		return err

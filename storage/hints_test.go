@@ -208,8 +208,8 @@ func (s *testStore) checkLedger(t testing.TB) {
 	}
 }
 
-// Random changes of hints, with restarts: the ledger always is the sum of what is stored, and every hint has a record that
-// lists it.
+// Random changes of hints, with restarts: the ledger always is the sum of what is stored, and every hint has
+// a record that lists it.
 func TestLedgerOracle(t *testing.T) {
 	fs := vfs.NewMem()
 	s := open(t, fs)

@@ -10,7 +10,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Format is the version of everything that this package writes to disk. A directory of a higher one is refused.
+// Format is the version of everything that this package writes to disk. A directory of a higher one is
+// refused.
 const Format = 1
 
 // Identity is who the node is: it lives with its data.
@@ -57,8 +58,8 @@ func (r identityRecord) encode() []byte {
 	return b.Bytes()
 }
 
-// decodeIdentity is strict: it takes only what encode makes. The format is looked at first, so that a file of a
-// newer version, whatever else it holds, is refused for that reason.
+// decodeIdentity is strict: it takes only what encode makes. The format is looked at first, so that a file
+// of a newer version, whatever else it holds, is refused for that reason.
 func decodeIdentity(path string, b []byte) (identityRecord, error) {
 	damaged := func(detail string) (identityRecord, error) {
 		return identityRecord{}, &IdentityError{Path: path, Detail: detail}

@@ -43,8 +43,8 @@ func (s *Store) record(key []byte) (r record, found bool, err error) {
 	return r, true, nil
 }
 
-// owe adds a target to the new record and reports whether that changed it. A target that is there already keeps its
-// place in the order of hints; its epoch is the oldest one.
+// owe adds a target to the new record and reports whether that changed it. A target that is there already
+// keeps its place in the order of hints; its epoch is the oldest one.
 func (it *item) owe(node NodeID, kind hintKind, since causal.HLC, epoch uint64) (bool, error) {
 	i, found := it.new.find(node)
 	if !found {
@@ -72,8 +72,9 @@ func (it *item) settle(node NodeID) {
 	}
 }
 
-// stage puts the change into the batch: the record, or its removal, and every hint that follows from it. Copies for the nodes
-// in enforce are refused with *HintBudgetError when they don't fit the budget; then the batch is as it was.
+// stage puts the change into the batch: the record, or its removal, and every hint that follows from it.
+// Copies for the nodes in enforce are refused with *HintBudgetError when they don't fit the budget; then the
+// batch is as it was.
 func (s *Store) stage(b *pebble.Batch, it *item, enforce []NodeID, remove bool) error {
 	if remove {
 		it.new = record{}
@@ -123,7 +124,8 @@ func (it *item) entries(enforce []NodeID) []entry {
 	return entries
 }
 
-// stageHints writes the hints that are new or say something else now, and removes those of targets that are gone.
+// stageHints writes the hints that are new or say something else now, and removes those of targets that are
+// gone.
 func (it *item) stageHints(b *pebble.Batch) error {
 	for _, t := range it.old.targets {
 		if _, found := it.new.find(t.node); !found {
@@ -149,7 +151,8 @@ func (it *item) hintValue(key []byte, t target, s causal.State) []byte {
 	return appendHintValue(nil, key, t.kind, t.epoch, hintCharge(t.kind, it.dbKey, s.Size()))
 }
 
-// sameState reports whether a merge gave back what it was given, as causal.Merge does when there is nothing new.
+// sameState reports whether a merge gave back what it was given, as causal.Merge does when there is nothing
+// new.
 func sameState(a, b causal.State) bool {
 	if a.Floor != b.Floor || len(a.Versions) != len(b.Versions) {
 		return false

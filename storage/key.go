@@ -51,8 +51,8 @@ func AppendKey(dst []byte, k Key) []byte {
 	return AppendRangeKey(dst, k)
 }
 
-// DecodeKey is the reverse of AppendKey. It refuses bytes that AppendKey can't have made. The key's parts may
-// share b's memory.
+// DecodeKey is the reverse of AppendKey. It refuses bytes that AppendKey can't have made. The key's parts
+// may share b's memory.
 func DecodeKey(b []byte) (Key, error) {
 	if len(b) < 9 || b[0] != itemPrefix {
 		return Key{}, errors.New("storage: not an item's key")
@@ -68,8 +68,8 @@ func AppendRangeKey(dst []byte, k Key) []byte {
 	return appendEscaped(dst, k.Sort)
 }
 
-// DecodeRangeKey is the reverse of AppendRangeKey, for a key of the given bucket. The key's parts may share b's
-// memory.
+// DecodeRangeKey is the reverse of AppendRangeKey, for a key of the given bucket. The key's parts may share
+// b's memory.
 func DecodeRangeKey(bucket uint64, b []byte) (Key, error) {
 	if len(b) < 8 {
 		return Key{}, fmt.Errorf("storage: range key of %d bytes is too short", len(b))
@@ -89,8 +89,8 @@ func DecodeRangeKey(bucket uint64, b []byte) (Key, error) {
 	return k, k.Check()
 }
 
-// PartitionBounds returns the bounds of a token range for Range: first and last are inclusive. A nil end is the
-// end of the bucket.
+// PartitionBounds returns the bounds of a token range for Range: first and last are inclusive. A nil end is
+// the end of the bucket.
 func PartitionBounds(first, last uint64) (start, end []byte) {
 	start = binary.BigEndian.AppendUint64(nil, first)
 	if last < math.MaxUint64 {
@@ -99,8 +99,8 @@ func PartitionBounds(first, last uint64) (start, end []byte) {
 	return start, end
 }
 
-// QueryBounds returns the bounds of one partition key's items for Range. from and to are the first and the last
-// sort key, both inclusive; nil is unbounded.
+// QueryBounds returns the bounds of one partition key's items for Range. from and to are the first and the
+// last sort key, both inclusive; nil is unbounded.
 func QueryBounds(token uint64, partition []byte, from, to *[]byte) (start, end []byte) {
 	prefix := appendEscaped(binary.BigEndian.AppendUint64(nil, token), partition)
 	start = bytes.Clone(prefix)
@@ -111,8 +111,8 @@ func QueryBounds(token uint64, partition []byte, from, to *[]byte) (start, end [
 		// The key itself is the last one in: its successor is the first one out.
 		return start, append(appendEscaped(prefix, *to), 0)
 	}
-	// The prefix ends with the terminator's second byte, so adding one gives the least string above all
-	// that start with it.
+	// The prefix ends with the terminator's second byte, so adding one gives the least string above all that
+	// start with it.
 	prefix[len(prefix)-1]++
 	return start, prefix
 }

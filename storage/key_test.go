@@ -15,7 +15,8 @@ func compareKeys(a, b Key) int {
 		bytes.Compare(a.Partition, b.Partition), bytes.Compare(a.Sort, b.Sort))
 }
 
-// awkward draws strings from the bytes that the escape is about, short enough that many are beginnings of others.
+// awkward draws strings from the bytes that the escape is about, short enough that many are beginnings of
+// others.
 func awkward(r *rand.Rand, least int) []byte {
 	alphabet := []byte{0x00, 0x01, 0x02, 'a', 0xFE, 0xFF}
 	b := make([]byte, least+r.IntN(5))

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// stripeCount is a power of two. With 1,024 stripes, 64 writers of different items meet on one now and then, which
-// costs them a memory copy: latches are not held across fsyncs.
+// stripeCount is a power of two. With 1,024 stripes, 64 writers of different items meet on one now and then,
+// which costs them a memory copy: latches are not held across fsyncs.
 const stripeCount = 1024
 
 // stripe serializes changes of the items whose tokens fall on it, and knows the commit that was last under
@@ -15,8 +15,8 @@ const stripeCount = 1024
 type stripe struct {
 	// latch holds one token while it is taken: a channel, not a mutex, so that waiting ends with the context.
 	latch chan struct{}
-	// pending is set before the commit is applied: whoever sees what it wrote sees it here too. Commits finish in the
-	// order of the log, so the last one of a stripe stands for all.
+	// pending is set before the commit is applied: whoever sees what it wrote sees it here too. Commits
+	// finish in the order of the log, so the last one of a stripe stands for all.
 	pending atomic.Pointer[commit]
 	// unsynced: something was applied without a sync, and nothing with one since. Guarded by the latch.
 	unsynced bool
@@ -38,8 +38,8 @@ func newStripes() *stripes {
 // indexOf takes the low bits of a token: the high ones are alike within a partition.
 func stripeOf(token uint64) int { return int(token % stripeCount) }
 
-// lock takes the latches of the given stripes, which must ascend without repetition: everybody takes them in that
-// order, so nobody waits in a circle.
+// lock takes the latches of the given stripes, which must ascend without repetition: everybody takes them in
+// that order, so nobody waits in a circle.
 func (s *stripes) lock(ctx context.Context, indexes ...int) error {
 	for n, i := range indexes {
 		select {

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// ledger counts hints and the bytes charged for them, by target. It is in memory alone: Open adds it up
-// from the hints.
+// ledger counts hints and the bytes charged for them, by target. It is in memory alone: Open adds it up from
+// the hints.
 type ledger struct {
 	perTarget, limit int64
 
@@ -18,8 +18,8 @@ type ledger struct {
 
 type account struct{ items, bytes int64 }
 
-// entry is one change of the ledger. enforce: refuse it, and all entries posted with it, if it grows the account
-// beyond a limit.
+// entry is one change of the ledger. enforce: refuse it, and all entries posted with it, if it grows the
+// account beyond a limit.
 type entry struct {
 	target  NodeID
 	items   int64

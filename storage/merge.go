@@ -21,10 +21,10 @@ type Merge struct {
 	Epoch   uint64
 }
 
-// Merge joins states into items, all in one batch with one fsync, and returns when those with Sync are on disk.
-// The result has one error for each: nil, *HintBudgetError, *CorruptError for what is stored, *KeyError, *LimitError
-// beyond causal.MaxVersions, or what kept the whole from being done. After an error of the context the states may have been
-// merged.
+// Merge joins states into items, all in one batch with one fsync, and returns when those with Sync are on
+// disk. The result has one error for each: nil, *HintBudgetError, *CorruptError for what is stored,
+// *KeyError, *LimitError beyond causal.MaxVersions, or what kept the whole from being done. After an error
+// of the context the states may have been merged.
 func (s *Store) Merge(ctx context.Context, merges []Merge) []error {
 	errs := make([]error, len(merges))
 	if len(merges) == 0 {
@@ -97,7 +97,8 @@ func (s *Store) applyMerges(merges []Merge, errs []error, indexes []int) ([]*com
 	return []*commit{c}, nil
 }
 
-// merge stages one state and reports whether it changed anything. Items that the batch has changed before are in seen.
+// merge stages one state and reports whether it changed anything. Items that the batch has changed before
+// are in seen.
 func (s *Store) merge(b *pebble.Batch, seen map[string]*item, m *Merge) (changed bool, err error) {
 	if err := m.Key.Check(); err != nil {
 		return false, err

@@ -54,8 +54,8 @@ func (s *Store) Meta(name string) ([]byte, error) {
 	return value, s.await(context.Background(), s.stripes[metaStripe].pending.Load())
 }
 
-// HLCBound returns the highest bound that SetHLCBound made durable, in this run or an earlier one; zero for a new
-// directory.
+// HLCBound returns the highest bound that SetHLCBound made durable, in this run or an earlier one; zero for
+// a new directory.
 func (s *Store) HLCBound() causal.HLC { return causal.HLC(s.hlc.Load()) }
 
 // SetHLCBound makes a bound of the clock durable. A bound that isn't higher than the present one is ignored.
@@ -107,8 +107,9 @@ func (s *Store) loadBound() error {
 	return nil
 }
 
-// checkOwner compares the node id in the database with the one in the identity file, so that a directory put together
-// from two nodes is noticed. At the first start it writes it, and then marks the directory complete.
+// checkOwner compares the node id in the database with the one in the identity file, so that a directory put
+// together from two nodes is noticed. At the first start it writes it, and then marks the directory
+// complete.
 func (s *Store) checkOwner() error {
 	id := s.dir.identity.Load().NodeID
 	owner, err := s.sealed(ownerMark)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/starling-db/starling/causal"
 )
 
 // Defaults of Options.
@@ -40,8 +42,8 @@ type Options struct {
 	// MemTableBytes is the size of one memtable; up to four wait to be flushed.
 	MemTableBytes int64
 
-	// HintBytesPerTarget and HintBytesTotal bound the bytes of records kept for one target and for all. Beyond
-	// them a fallback's copy is refused with *HintBudgetError.
+	// HintBytesPerTarget and HintBytesTotal bound the bytes of records kept for one target and for all.
+	// Beyond them a fallback's copy is refused with *HintBudgetError.
 	HintBytesPerTarget, HintBytesTotal int64
 	// MaxSiblings and MaxStateBytes bound what a Put may make of an item: *LimitError. Merges are never
 	// refused by them, so that no replica refuses what its coordinator took.
@@ -98,7 +100,7 @@ func (o *Options) Validate() error {
 		{"memtable bytes", o.MemTableBytes, 1 << 20, 1 << 31},
 		{"hint bytes per target", o.HintBytesPerTarget, 1, 1 << 50},
 		{"hint bytes in all", o.HintBytesTotal, 1, 1 << 50},
-		{"siblings of an item", int64(o.MaxSiblings), 1, 1 << 16},
+		{"siblings of an item", int64(o.MaxSiblings), 1, causal.MaxVersions / 4},
 		{"bytes of an item", o.MaxStateBytes, 1 << 10, 1 << 30},
 	} {
 		if b.value < b.low || b.value > b.high {

@@ -3,19 +3,22 @@ package storage
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"runtime"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// pebbleFormat is pinned: a newer Pebble must not make a directory unreadable to the binary before this one by
-// itself. Raising it is a change of Format.
+// pebbleFormat is pinned: a newer Pebble must not make a directory unreadable to the binary before this one
+// by itself. Raising it is a change of Format.
 const pebbleFormat = pebble.FormatValueSeparation
 
-// bloomBits per key give about 1 % of false positives: most first writes of an item find without a disk read that it
-// isn't there.
+// bloomBits per key give about 1 % of false positives: most first writes of an item find without a disk read
+// that it isn't there.
 const bloomBits = 10
 
 func pebbleOptions(o Options, fs *freezeFS, h *health, cache *pebble.Cache) *pebble.Options {
@@ -42,6 +45,20 @@ func pebbleOptions(o Options, fs *freezeFS, h *health, cache *pebble.Cache) *peb
 	return po
 }
 
+// slowDisk is how long a write or fsync may take before somebody should know.
+const slowDisk = 5 * time.Second
+
+// watchDisk returns fs with a watch over slow operations, and what ends the watch. Only a real disk is
+// watched: others stand still under fake time.
+func watchDisk(fs vfs.FS, h *health) (vfs.FS, io.Closer) {
+	if fs != vfs.Default {
+		return fs, nil
+	}
+	return vfs.WithDiskHealthChecks(fs, slowDisk, nil, func(i vfs.DiskSlowInfo) {
+		h.logger.Warn("the disk is slow", "operation", i.OpType.String(), "file", i.Path, "duration", i.Duration)
+	})
+}
+
 // pebbleEvents are those of Pebble's events that somebody must hear of.
 func pebbleEvents(h *health) *pebble.EventListener {
 	l := &pebble.EventListener{
@@ -50,9 +67,6 @@ func pebbleEvents(h *health) *pebble.EventListener {
 		BackgroundError: func(err error) { _ = h.fail(fmt.Errorf("in the background: %w", err)) },
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			_ = h.fail(fmt.Errorf("corrupt file %s: %w", i.Path, i.Details))
-		},
-		DiskSlow: func(i pebble.DiskSlowInfo) {
-			h.logger.Warn("the disk is slow", "operation", i.OpType.String(), "file", i.Path, "duration", i.Duration)
 		},
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
 			h.logger.Warn("writes are held up until the storage engine catches up", "reason", i.Reason)
@@ -77,8 +91,8 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 	l.h.logger.Error(fmt.Sprintf(format, args...), "source", "pebble")
 }
 
-// Fatalf marks the store failed and returns. Pebble expects that it doesn't; but what it does afterwards does not
-// reach the disk (freezeFS), and the process has others to tell before it ends.
+// Fatalf marks the store failed and returns. Pebble expects that it doesn't; but what it does afterwards
+// does not reach the disk (freezeFS), and the process has others to tell before it ends.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
 	_ = l.h.fail(fmt.Errorf("pebble: "+format, args...))
 }

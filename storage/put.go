@@ -16,9 +16,11 @@ type Put struct {
 	Write causal.Write
 	// Sync: the Commit ends when the write is on disk. Otherwise it is lost when the process dies.
 	Sync bool
-	// HintFor are the owners that this copy stands in for, when the coordinator is a fallback: the budget counts them.
+	// HintFor are the owners that this copy stands in for, when the coordinator is a fallback: the budget
+	// counts them.
 	HintFor []NodeID
-	// Owes are owners that are known to miss the write and that nobody stands in for: as by Owe, in the same batch.
+	// Owes are owners that are known to miss the write and that nobody stands in for: as by Owe, in the same
+	// batch.
 	Owes []NodeID
 	// Epoch is the one that the request was planned at; hints note it.
 	Epoch uint64
@@ -34,12 +36,14 @@ type PutResult struct {
 	Repeated bool
 }
 
-// Put mints a version and merges it into the item. It returns before the write is on disk, so that the coordinator can
-// send it to others meanwhile: the write may be acknowledged, or counted, only when Commit.Wait returns nil.
+// Put mints a version and merges it into the item. It returns before the write is on disk, so that the
+// coordinator can send it to others meanwhile: the write may be acknowledged, or counted, only when
+// Commit.Wait returns nil.
 //
-// A request id that the item has seen mints nothing. Otherwise Put fails, with nothing done, with *TooOldError or
-// *causal.OffsetError when the time in the request id is out of bounds, *causal.BoundError when the clock
-// has used up its durable bound, *LimitError when the item would grow too large, and *HintBudgetError.
+// A request id that the item has seen mints nothing. Otherwise Put fails, with nothing done, with
+// *TooOldError or *causal.OffsetError when the time in the request id is out of bounds, *causal.BoundError
+// when the clock has used up its durable bound, *LimitError when the item would grow too large, and
+// *HintBudgetError.
 func (s *Store) Put(ctx context.Context, p Put) (PutResult, Commit, error) {
 	if err := p.Key.Check(); err != nil {
 		return PutResult{}, Commit{}, err
@@ -103,7 +107,8 @@ func (s *Store) mint(clock *causal.Clock, it *item, p Put) (PutResult, error) {
 }
 
 // stamp returns an HLC above after and within the window of the request id: from its time on, for
-// causal.RetryWindow. Later the replaced request ids may have been forgotten, and a retry would be minted a second time.
+// causal.RetryWindow. Later the replaced request ids may have been forgotten, and a retry would be minted a
+// second time.
 func stamp(clock *causal.Clock, after causal.HLC, id causal.RequestID) (causal.HLC, error) {
 	if id.IsZero() {
 		return clock.NowAfter(after)

@@ -30,8 +30,9 @@ type RangeItem struct {
 	State causal.State
 }
 
-// Range returns the items in order, from a single moment, and whether that was all. It waits, as Get does, until what it
-// returns is durable, and leaves nothing out: a record that can't be decoded fails it with *CorruptError.
+// Range returns the items in order, from a single moment, and whether that was all. It waits, as Get does,
+// until what it returns is durable, and leaves nothing out: a record that can't be decoded fails it with
+// *CorruptError.
 func (s *Store) Range(ctx context.Context, r RangeRequest) (items []RangeItem, exhausted bool, err error) {
 	if err := s.enter(); err != nil {
 		return nil, false, err
@@ -112,8 +113,8 @@ func rangeItem(key, value []byte) (RangeItem, error) {
 	return RangeItem{Key: key[9:], State: r.state}, nil
 }
 
-// awaitItems waits for the commits under way on the items' stripes. Those of an item that is not in the result
-// because its limit was reached, or because it is gone, don't matter.
+// awaitItems waits for the commits under way on the items' stripes. Those of an item that is not in the
+// result because its limit was reached, or because it is gone, don't matter.
 func (s *Store) awaitItems(ctx context.Context, items []RangeItem) error {
 	last := -1
 	for i := range items {

@@ -14,8 +14,8 @@ import (
 
 const (
 	recordFormat = 1
-	// maxTargets bounds the owners that one record stands in for; there are at most seven owners, twice
-	// that while a layout changes.
+	// maxTargets bounds the owners that one record stands in for; there are at most seven owners, twice that
+	// while a layout changes.
 	maxTargets = 64
 	// sealSize is the format byte and the checksum at the start of every value.
 	sealSize = 1 + crc32.Size

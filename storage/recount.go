@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// addUpHints fills the ledger at Open. A hint that can't be decoded is made anew from the record that it belongs to, which
-// holds all that it says.
+// addUpHints fills the ledger at Open. A hint that can't be decoded is made anew from the record that it
+// belongs to, which holds all that it says.
 func (s *Store) addUpHints() error {
 	return s.each([]byte{hintPrefix}, []byte{hintPrefix + 1}, func(key, value []byte) (bool, error) {
 		h, err := decodeHint(key, value)
@@ -18,8 +18,8 @@ func (s *Store) addUpHints() error {
 	})
 }
 
-// restoreHint runs before anybody else uses the store, so it needs no latch. What it can't restore stays as it is: Hints
-// reports it.
+// restoreHint runs before anybody else uses the store, so it needs no latch. What it can't restore stays as
+// it is: Hints reports it.
 func (s *Store) restoreHint(key []byte) error {
 	h, err := decodeHintKey(key)
 	if err != nil {

@@ -22,10 +22,10 @@ func (s *Store) SettleHint(ctx context.Context, h Hint, sent causal.Digest, drop
 	return done[0], errs[0]
 }
 
-// SettleHints takes targets from the records that owed them, but only where the present state still is the one
-// that was sent; where it changed since, the result is false and the hint stays, to be sent again. A record with no
-// target left is removed if Drop says so, and its actor with it. All in one commit, durable on return; the
-// results are in the order given. A hint that is gone already counts as settled.
+// SettleHints takes targets from the records that owed them, but only where the present state still is the
+// one that was sent; where it changed since, the result is false and the hint stays, to be sent again. A
+// record with no target left is removed if Drop says so, and its actor with it. All in one commit, durable
+// on return; the results are in the order given. A hint that is gone already counts as settled.
 func (s *Store) SettleHints(ctx context.Context, settlements []Settlement) (settled []bool, errs []error) {
 	settled, errs = make([]bool, len(settlements)), make([]error, len(settlements))
 	if len(settlements) == 0 {
@@ -96,7 +96,8 @@ func (s *Store) settleOne(b *pebble.Batch, seen map[string]*item, st *Settlement
 	return true, nil
 }
 
-// sweepHint removes a hint without a record behind it, if there is one: a crash in the middle of DropBucket leaves some.
+// sweepHint removes a hint without a record behind it, if there is one: a crash in the middle of DropBucket
+// leaves some.
 func (s *Store) sweepHint(b *pebble.Batch, h *Hint) error {
 	key := appendHintKey(nil, h.Target, h.Since, h.Key)
 	value, err := s.read(key)

@@ -14,13 +14,14 @@ import (
 	"github.com/starling-db/starling/causal"
 )
 
-// Store is an open data directory. All methods are safe for concurrent use. After Close they return ErrClosed, after a
-// failure *FailedError.
+// Store is an open data directory. All methods are safe for concurrent use. After Close they return
+// ErrClosed, after a failure *FailedError.
 type Store struct {
 	*health
 	o     Options
 	dir   *directory
 	db    *pebble.DB
+	watch io.Closer // over slow disk operations; nil: none
 	clock atomic.Pointer[causal.Clock]
 	hlc   atomic.Uint64 // the HLC bound that is durable
 	bound causal.HLC    // the one that is applied; guarded by the latch of metaStripe
@@ -36,9 +37,9 @@ type Store struct {
 	synced  chan struct{} // closed when syncLoop has ended
 }
 
-// Open opens the data directory, or makes it. It fails with *LockedError when another process has it, *FormatError when a
-// newer version wrote it, *IdentityError when its parts don't belong together, and with Pebble's error when the
-// database can't be recovered.
+// Open opens the data directory, or makes it. It fails with *LockedError when another process has it,
+// *FormatError when a newer version wrote it, *IdentityError when its parts don't belong together, and with
+// Pebble's error when the database can't be recovered.
 func Open(o Options) (*Store, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
@@ -67,14 +68,18 @@ func (s *Store) openDatabase() error {
 	cache := pebble.NewCache(s.o.CacheBytes)
 	defer cache.Unref() // the database holds its own reference
 	path := s.o.FS.PathJoin(s.o.Dir, databaseIn)
-	po := pebbleOptions(s.o, newFreezeFS(s.o.FS, s.health), s.health, cache)
+	fs, watch := watchDisk(s.o.FS, s.health)
+	po := pebbleOptions(s.o, newFreezeFS(fs, s.health), s.health, cache)
 	// A database that was complete once and isn't there now is lost data, not a first start.
 	po.ErrorIfNotExists = s.dir.identity.Load().Ready
 	db, err := pebble.Open(path, po)
 	if err != nil {
+		if watch != nil {
+			err = errors.Join(err, watch.Close())
+		}
 		return fmt.Errorf("storage: open the database in %s: %w", path, err)
 	}
-	s.db = db
+	s.db, s.watch = db, watch
 	go s.syncLoop()
 	return nil
 }
@@ -113,8 +118,8 @@ func (s *Store) draw() (uint64, error) {
 	}
 }
 
-// UseClock gives the store the clock that mints dots and dates hints. Only the first call counts; it comes before
-// the first Put, Owe, and Merge with a hint.
+// UseClock gives the store the clock that mints dots and dates hints. Only the first call counts; it comes
+// before the first Put, Owe, and Merge with a hint.
 func (s *Store) UseClock(c *causal.Clock) { s.clock.CompareAndSwap(nil, c) }
 
 // Identity returns who the node is.
@@ -148,12 +153,12 @@ func (s *Store) Adopt(id [16]byte, name string) error {
 	return err
 }
 
-// Failed is closed when the store fails: a write or fsync that went wrong, or corruption. Nothing heals it but a
-// restart on a sound disk. Err says what happened.
+// Failed is closed when the store fails: a write or fsync that went wrong, or corruption. Nothing heals it
+// but a restart on a sound disk. Err says what happened.
 func (s *Store) Failed() <-chan struct{} { return s.failed }
 
-// Close waits for the operations under way and for their commits, closes the database and gives up the lock. It
-// reports anything that Pebble finds left open. Close is called once; a failed store closes too.
+// Close waits for the operations under way and for their commits, closes the database and gives up the lock.
+// It reports anything that Pebble finds left open. Close is called once; a failed store closes too.
 func (s *Store) Close() error {
 	if !s.gate.close() {
 		return ErrClosed
@@ -166,6 +171,9 @@ func (s *Store) shut() error {
 	<-s.synced
 	close(s.released)
 	err := s.db.Close()
+	if s.watch != nil {
+		err = errors.Join(err, s.watch.Close())
+	}
 	if failed := s.Err(); failed != nil {
 		// What Pebble says of files that don't change is of no interest.
 		err = failed

@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 	"errors"
+	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -27,6 +29,25 @@ func TestOpenTwice(t *testing.T) {
 			wantValues(t, open(t, nil, set).get(t, key("a", "")), "1")
 		})
 	}
+}
+
+// Another process finds the directory locked too: the test runs itself again and looks what it says.
+func TestOpenInAnotherProcess(t *testing.T) {
+	const variable = "STARLING_TEST_LOCKED_DIR"
+	if dir := os.Getenv(variable); dir != "" {
+		if _, err := tryOpen(nil, func(o *Options) { o.Dir = dir }); !errors.Is(err, ErrLocked) {
+			t.Fatalf("got %v", err)
+		}
+		return
+	}
+	dir := t.TempDir()
+	s := open(t, nil, func(o *Options) { o.Dir = dir })
+	child := exec.Command(os.Args[0], "-test.run=^TestOpenInAnotherProcess$")
+	child.Env = append(os.Environ(), variable+"="+dir)
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s.put(t, key("a", ""), s.write("1"))
 }
 
 func TestIdentityStays(t *testing.T) {
