@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,7 +71,7 @@ func (a *app) runDev(ctx context.Context, f devFlags) (err error) {
 		return err
 	}
 	began := time.Now()
-	d := devCluster{app: a}
+	d := devCluster{app: a, log: &sharedWriter{w: a.err}}
 	defer func() { err = errors.Join(err, d.close()) }()
 	for i := range f.nodes {
 		if err := d.start(ctx, devConfig(f, ports, i)); err != nil {
@@ -120,16 +122,29 @@ func checkDevDir(dir string, nodes int) error {
 	return nil
 }
 
+// sharedWriter takes the log lines of several nodes, one at a time.
+type sharedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// Write writes one line.
+func (s *sharedWriter) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(b)
+}
+
 // devCluster is the nodes of one process.
 type devCluster struct {
 	app    *app
+	log    *sharedWriter
 	nodes  []*node.Node
 	drains []time.Duration
 }
 
 func (d *devCluster) start(ctx context.Context, c config.Config) error {
-	log := telemetry.NewLogger(d.app.err, c).With("node", c.Name)
-	n, err := node.Start(ctx, node.Options{Config: c, Logger: log})
+	n, err := node.Start(ctx, node.Options{Config: c, Logger: telemetry.NewLogger(d.log, c)})
 	if err != nil {
 		return fmt.Errorf("start node %s: %w", c.Name, err)
 	}

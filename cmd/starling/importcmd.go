@@ -19,6 +19,9 @@ const importStateSuffix = ".starling-import"
 // importTimeout bounds a batch of an import, unless --timeout says otherwise.
 const importTimeout = 30 * time.Second
 
+// importPatience leaves room in the minute for which servers know a request id.
+const importPatience = 30 * time.Second
+
 // importFlags are the flags of an import.
 type importFlags struct {
 	call         callFlags
@@ -27,6 +30,7 @@ type importFlags struct {
 	noCreate     bool
 	keepSiblings bool
 	workers      int
+	patience     time.Duration
 	batch        int
 }
 
@@ -40,12 +44,13 @@ of an item whose key is taken from the fields of the object. A FILE of - is stdi
 is not there.
 
 A line replaces what its item held: importing a file twice leaves one version of each item, and of lines
-with the same key the last one stays. Versions that others write at the same time may be replaced, too;
---keep-siblings leaves them all.
+with the same key the last one stays. To that end every line is read back once it is stored. Versions that
+others write at the same time may be replaced, too; --keep-siblings leaves them all, and is faster.
 
 An import that was interrupted goes on where it was, when the same command is given again: how far it
 came is kept beside the input, in FILE` + importStateSuffix + ` or where --state says. Lines that can't be stored are
-reported by number, and the exit code is 1.`,
+reported by number, and the exit code is 1. An import that the cluster takes nothing of for as long as
+--patience stops.`,
 		Example: `  starling import unicode unicode.jsonl --partition-key block --sort-key code`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,8 +72,9 @@ reported by number, and the exit code is 1.`,
 	flags.StringVar(&f.state, "state", "", "file that keeps how far the import came (default FILE"+importStateSuffix+")")
 	flags.BoolVar(&f.noCreate, "no-create", false, "refuse a bucket that is not there")
 	flags.BoolVar(&f.keepSiblings, "keep-siblings", false, "leave the versions that are there as siblings")
-	flags.IntVar(&f.workers, "workers", 8, "batches under way at once")
-	flags.IntVar(&f.batch, "batch", 200, "items of a batch")
+	flags.IntVar(&f.workers, "workers", 4, "batches under way at once")
+	flags.IntVar(&f.batch, "batch", 100, "items of a batch")
+	flags.DurationVar(&f.patience, "patience", importPatience, "for how long a batch that the cluster refuses is tried again")
 	f.call.write(cmd)
 	return cmd
 }
@@ -86,39 +92,40 @@ func (a *app) runImport(ctx context.Context, c *client.Client, f *importFlags, p
 		return err
 	}
 	defer in.close()
-	if err := a.ensureBucket(ctx, c, f); err != nil {
+	bucket, err := a.ensureBucket(ctx, c, f)
+	if err != nil {
 		return err
 	}
 	if in.line > 0 {
 		a.note("Going on behind line %d, where the last import was interrupted.", in.line)
 	}
-	i := newImporter(a, c, f, opts, in)
+	i := newImporter(a, c, f, opts, in, bucket)
 	began := time.Now()
 	err = i.run(ctx)
 	i.bar.finish()
 	return a.reportImport(i, in, time.Since(began), err)
 }
 
-// ensureBucket makes the bucket if it is not there.
-func (a *app) ensureBucket(ctx context.Context, c *client.Client, f *importFlags) error {
+// ensureBucket finds the bucket, or makes it.
+func (a *app) ensureBucket(ctx context.Context, c *client.Client, f *importFlags) (client.Bucket, error) {
 	buckets, err := c.ListBuckets(ctx, a.callOptions()...)
 	if err != nil {
-		return err
+		return client.Bucket{}, err
 	}
 	for _, b := range buckets {
 		if b.Name == f.call.bucket {
-			return nil
+			return b, nil
 		}
 	}
 	if f.noCreate {
-		return fmt.Errorf("import: bucket %s: %w", f.call.bucket, client.ErrUnknownBucket)
+		return client.Bucket{}, fmt.Errorf("import: bucket %s: %w", f.call.bucket, client.ErrUnknownBucket)
 	}
 	made, _, err := c.CreateBucket(ctx, client.Bucket{Name: f.call.bucket}, a.callOptions()...)
 	if err != nil {
-		return err
+		return client.Bucket{}, err
 	}
 	a.note("Made bucket %s (N=%d, %s).", made.Name, made.N, made.Conflict)
-	return nil
+	return made, nil
 }
 
 // importReport is what an import did, in JSON.

@@ -40,6 +40,8 @@ type importer struct {
 	in     *input
 	bar    *progress
 	seed   maphash.Seed
+	// replaces: siblings of what is imported are looked for, and replaced.
+	replaces bool
 
 	mu       sync.Mutex
 	tracker  *tracker
@@ -49,10 +51,10 @@ type importer struct {
 	saved    time.Time
 }
 
-func newImporter(a *app, c *client.Client, f *importFlags, opts []client.CallOption, in *input) *importer {
+func newImporter(a *app, c *client.Client, f *importFlags, opts []client.CallOption, in *input, b client.Bucket) *importer {
 	return &importer{
 		client: c, flags: f, opts: opts, in: in, bar: a.newProgress("importing", in.saved.Size, true),
-		seed: maphash.MakeSeed(), tracker: newTracker(in.line, in.offset), saved: time.Now(),
+		seed: maphash.MakeSeed(), replaces: !f.keepSiblings && b.Conflict != client.ConflictLWW, tracker: newTracker(in.line, in.offset), saved: time.Now(),
 	}
 }
 
@@ -167,75 +169,6 @@ func (d *deal) add(r row, limit int) (full []row) {
 	d.rows = append(d.rows, r)
 	d.bytes += len(r.item.Value)
 	return full
-}
-
-// store stores a batch. It fails when nothing of it was stored for want of a cluster.
-func (i *importer) store(ctx context.Context, batch []row) error {
-	items := make([]client.PutItem, len(batch))
-	for n := range batch {
-		items[n] = batch[n].item
-	}
-	outcomes := i.client.BatchPut(ctx, i.flags.call.bucket, items, i.opts...)
-	replaced := 0
-	if !i.flags.keepSiblings {
-		replaced = i.replace(ctx, items, outcomes)
-	}
-	var trouble error
-	stored := 0
-	for n, o := range outcomes {
-		switch {
-		case o.Err == nil:
-			stored++
-			i.settle(batch[n].line, batch[n].end)
-		case errors.Is(o.Err, client.ErrInvalidArgument):
-			i.refuse(batch[n], o.Err)
-		default:
-			trouble = o.Err
-			i.postpone(batch[n], o.Err, ctx.Err() == nil)
-		}
-	}
-	i.count(stored, replaced)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if trouble != nil && stored == 0 {
-		return fmt.Errorf("import stopped: %w", trouble)
-	}
-	return nil
-}
-
-// replace makes the items that have siblings now have one version, the imported one: it reads what is
-// there and writes the line again with that context. The write before the read is not wasted: it is the
-// rare case that something is there, and a read first would let a write in between become a sibling.
-func (i *importer) replace(ctx context.Context, items []client.PutItem, outcomes []client.PutOutcome) int {
-	var at []int
-	var keys []client.Key
-	for n, o := range outcomes {
-		if o.Err == nil && o.Written.Versions > 1 {
-			at, keys = append(at, n), append(keys, items[n].Key)
-		}
-	}
-	if len(keys) == 0 {
-		return 0
-	}
-	var again []client.PutItem
-	var from []int
-	for k, o := range i.client.BatchGet(ctx, i.flags.call.bucket, keys, i.opts...) {
-		if o.Err != nil {
-			outcomes[at[k]] = client.PutOutcome{Err: o.Err}
-			continue
-		}
-		again = append(again, client.PutItem{Key: keys[k], Value: items[at[k]].Value, Context: o.Result.Context})
-		from = append(from, at[k])
-	}
-	replaced := 0
-	for k, o := range i.client.BatchPut(ctx, i.flags.call.bucket, again, i.opts...) {
-		outcomes[from[k]] = o
-		if o.Err == nil {
-			replaced++
-		}
-	}
-	return replaced
 }
 
 // settle notes that a line needs no further try.

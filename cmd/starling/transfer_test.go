@@ -219,7 +219,7 @@ func TestImportStopsWithoutAQuorumAndResumes(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Join(sampleLines(t), "\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"import", "unicode", path, "--partition-key", "block", "--sort-key", "code", "--batch", "5"}
+	args := []string{"import", "unicode", path, "--partition-key", "block", "--sort-key", "code", "--batch", "5", "--patience", "0s"}
 	var n atomic.Int32
 	cluster.Intercept(func(_ context.Context, method string, _ any) error {
 		if method == "Put" && n.Add(1) > 60 {
@@ -234,6 +234,25 @@ func TestImportStopsWithoutAQuorumAndResumes(t *testing.T) {
 	cluster.Intercept(nil)
 	c.must(t, args...)
 	if got := versions(t, c, "unicode"); got[1] != 193 {
+		t.Fatalf("%v", got)
+	}
+}
+
+// A quorum that is gone for a moment is waited for.
+func TestImportInsists(t *testing.T) {
+	cluster := kvfake.Start(t, 3)
+	c := cli{cluster: cluster}
+	var n atomic.Int32
+	cluster.Intercept(func(_ context.Context, method string, _ any) error {
+		if method == "Put" && n.Add(1) <= 300 {
+			return kvfake.Fault(codes.Unavailable, pb.Reason_REASON_QUORUM_UNAVAILABLE, "too few", 2, 0, 1)
+		}
+		return nil
+	})
+	if r := importSample(t, c); r.code != exitDone || !strings.Contains(r.errors, "0 failed") {
+		t.Fatalf("exit %d: %s", r.code, r.errors)
+	}
+	if got := versions(t, c, "unicode"); got[1] != 193 || len(got) != 1 {
 		t.Fatalf("%v", got)
 	}
 }
