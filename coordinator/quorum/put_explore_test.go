@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-var exhaustive = flag.Bool("exhaustive", false, "walk through larger state spaces (go test -timeout 1h ./coordinator/quorum -exhaustive); takes minutes and gigabytes")
+var exhaustive = flag.Bool("exhaustive", false, "walk through larger state spaces (go test -timeout 30m ./coordinator/quorum -exhaustive); takes some minutes and 4 GB")
 
 // TestPutExhaustive drives puts through every order of acknowledgements, failures and lateness, for
 // every plan up to the bounds, and holds each step against putHistory, which knows nothing but what
