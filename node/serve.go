@@ -164,8 +164,24 @@ func (n *Node) storageFigures() telemetry.Storage {
 	m := n.store.Metrics()
 	return telemetry.Storage{
 		DiskBytes: m.DiskBytes, WALBytes: m.LogBytes, MemTableBytes: m.MemTableBytes, CacheBytes: uint64(m.CacheBytes),
+		WALWritten: m.LogWritten, Fsyncs: m.Fsync.Count, FsyncTime: m.Fsync.Sum,
 		CacheHits: uint64(m.CacheHits), CacheMisses: uint64(m.CacheMisses), Flushes: uint64(m.Flushes), Compactions: uint64(m.Compactions),
 		ReadAmplification: uint64(m.ReadAmplification), L0Files: uint64(m.LevelZeroTables), DebtBytes: m.CompactionDebtBytes,
 		Failed: n.store.Err() != nil,
 	}
+}
+
+func (n *Node) transportFigures() (out telemetry.Transport) {
+	for _, l := range n.pool.Stats() {
+		out.InFlight += uint64(l.InFlight)
+		out.Queued += uint64(l.Queued)
+		out.Frames += l.FramesSent
+		out.Requests += l.RequestsSent
+		out.Connects += l.Connects
+		out.Overloads += l.Overloads
+	}
+	s := n.replicaSrv.Stats()
+	out.Overloads += s.Overloads
+	out.Expired, out.HellosRefused = s.Expired, s.HellosRefused
+	return out
 }

@@ -9,6 +9,7 @@ func newSampler() *sampler {
 	s.addHints()
 	s.addGossip()
 	s.addStorage()
+	s.addTransport()
 	return s
 }
 
@@ -68,7 +69,7 @@ func (s *sampler) addHints() {
 	s.counter("hints_settled_total", "Hints that were handed over and removed.", replay(func(r Replay) uint64 { return r.Settled }))
 	s.counter("hint_settled_bytes_total", "Bytes of the hints that were handed over.", replay(func(r Replay) uint64 { return r.Bytes }))
 	s.counter("hint_failures_total", "Tries to hand a hint over that failed; the hint stays.", replay(func(r Replay) uint64 { return r.Failed }))
-	s.counter("hints_corrupt_total", "Hints that could not be read and were skipped.", replay(func(r Replay) uint64 { return r.Corrupt }))
+	s.gauge("hints_corrupt", "Hints that can't be read and are skipped, as the last pass over each target found.", replay(func(r Replay) uint64 { return r.Corrupt }))
 }
 
 func (s *sampler) addGossip() {
@@ -94,13 +95,28 @@ func (s *sampler) addStorage() {
 	s.counter("storage_cache_hits_total", "Blocks found in the cache.", figure(func(f Storage) uint64 { return f.CacheHits }))
 	s.counter("storage_cache_misses_total", "Blocks read from disk.", figure(func(f Storage) uint64 { return f.CacheMisses }))
 	s.counter("storage_flushes_total", "Memtables written out.", figure(func(f Storage) uint64 { return f.Flushes }))
-	s.counter("storage_flushed_bytes_total", "Bytes of the memtables written out.", figure(func(f Storage) uint64 { return f.FlushedBytes }))
 	s.counter("storage_compactions_total", "Compactions done.", figure(func(f Storage) uint64 { return f.Compactions }))
-	s.counter("storage_compacted_bytes_total", "Bytes written by compactions.", figure(func(f Storage) uint64 { return f.CompactedBytes }))
 	s.gauge("storage_read_amplification", "Sorted runs that a read looks into at most.", figure(func(f Storage) uint64 { return f.ReadAmplification }))
 	s.gauge("storage_l0_files", "Files that wait for their first compaction.", figure(func(f Storage) uint64 { return f.L0Files }))
 	s.gauge("storage_compaction_debt_bytes", "Bytes that compactions have to get through.", figure(func(f Storage) uint64 { return f.DebtBytes }))
-	s.counter("storage_write_stalls_total", "Times that writes had to wait for flushes or compactions.", figure(func(f Storage) uint64 { return f.WriteStalls }))
+	s.counter("storage_wal_written_bytes_total", "Bytes written to the write-ahead log.", figure(func(f Storage) uint64 { return f.WALWritten }))
+	s.counter("storage_fsyncs_total", "Fsyncs of the write-ahead log.", figure(func(f Storage) uint64 { return f.Fsyncs }))
+	s.counter("storage_fsync_seconds_total", "Time that those fsyncs took.",
+		one(func(s *Sources) func() Storage { return s.Storage }, func(f Storage) float64 { return f.FsyncTime.Seconds() }))
 	s.gauge("storage_failed", "1 once a disk error has stopped the storage for good.",
 		one(func(s *Sources) func() Storage { return s.Storage }, func(f Storage) float64 { return truth(f.Failed) }))
+}
+
+func (s *sampler) addTransport() {
+	figure := func(value func(Transport) uint64) func(*Sources, func(float64, ...string)) {
+		return one(func(s *Sources) func() Transport { return s.Transport }, func(f Transport) float64 { return float64(value(f)) })
+	}
+	s.gauge("peer_requests_in_flight", "Requests to other nodes that wait for their reply.", figure(func(f Transport) uint64 { return f.InFlight }))
+	s.gauge("peer_requests_queued", "Requests to other nodes that wait to be sent.", figure(func(f Transport) uint64 { return f.Queued }))
+	s.counter("peer_frames_sent_total", "Frames of requests sent to other nodes.", figure(func(f Transport) uint64 { return f.Frames }))
+	s.counter("peer_requests_sent_total", "Requests sent to other nodes; by frames, how full these are.", figure(func(f Transport) uint64 { return f.Requests }))
+	s.counter("peer_connects_total", "Connections made to other nodes, the first ones included.", figure(func(f Transport) uint64 { return f.Connects }))
+	s.counter("peer_overloads_total", "Requests between nodes shed because a queue was full, on either side.", figure(func(f Transport) uint64 { return f.Overloads }))
+	s.counter("peer_expired_total", "Requests of other nodes dropped because their time had run out.", figure(func(f Transport) uint64 { return f.Expired }))
+	s.counter("peer_hellos_refused_total", "Streams of other nodes refused: another cluster's, or meant for another node.", figure(func(f Transport) uint64 { return f.HellosRefused }))
 }

@@ -15,6 +15,8 @@ type Sources struct {
 	Replay  func() Replay
 	Gossip  func() Gossip
 	Storage func() Storage
+	// Transport are the figures of requests between nodes.
+	Transport func() Transport
 	// Epoch is the number of the ring's epoch. InFlight is what admission has let in: requests and bytes.
 	Epoch    func() uint64
 	InFlight func() (requests, bytes int64)
@@ -42,16 +44,21 @@ type Gossip struct{ ForeignCluster, Garbage, RefusedNodes, AddressConflicts, Rej
 
 // Storage are the storage engine's own figures.
 type Storage struct {
-	DiskBytes, WALBytes, MemTableBytes, CacheBytes     uint64
-	CacheHits, CacheMisses                             uint64
-	Flushes, Compactions, FlushedBytes, CompactedBytes uint64
+	DiskBytes, WALBytes, MemTableBytes, CacheBytes uint64
+	CacheHits, CacheMisses                         uint64
+	Flushes, Compactions, WALWritten, Fsyncs       uint64
+	FsyncTime                                      time.Duration
 	// ReadAmplification is the number of sorted runs that a read looks into at most; L0Files says how far
 	// compaction is behind, DebtBytes how much it has to do.
 	ReadAmplification, L0Files, DebtBytes uint64
-	// WriteStalls counts how often writes had to wait for it.
-	WriteStalls uint64
 	// Failed says that a disk error has stopped it for good.
 	Failed bool
+}
+
+// Transport are the figures of requests between nodes, this one's and, from Overloads on, the others' too.
+type Transport struct {
+	InFlight, Queued, Frames, Requests, Connects uint64
+	Overloads, Expired, HellosRefused            uint64
 }
 
 // sampler turns the sources into metrics at every scrape.
