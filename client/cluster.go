@@ -133,10 +133,10 @@ type HintStatus struct {
 	Oldest time.Duration
 }
 
-// Status asks a node for the cluster's state. Options: Timeout, LocalOnly.
+// Status asks the first address given to Open that answers for the cluster's state. Options: Timeout, LocalOnly.
 func (c *Client) Status(ctx context.Context, opts ...CallOption) (*Status, error) {
 	o := newCallOptions(opts)
-	reply, err := invoke(ctx, c, call{op: "status", timeout: o.timeout},
+	reply, err := invoke(ctx, c, viewCall("status", &o),
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.StatusResponse, error) {
 			return e.cluster.Status(ctx, &pb.StatusRequest{Local: o.local}, opts...)
 		})
@@ -166,7 +166,7 @@ func (c *Client) Status(ctx context.Context, opts ...CallOption) (*Status, error
 // Ring fetches the ring anew. Options: Timeout.
 func (c *Client) Ring(ctx context.Context, opts ...CallOption) (*Ring, error) {
 	o := newCallOptions(opts)
-	reply, err := invoke(ctx, c, call{op: "ring", timeout: o.timeout},
+	reply, err := invoke(ctx, c, viewCall("ring", &o),
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.RingResponse, error) {
 			return e.cluster.Ring(ctx, &pb.RingRequest{}, opts...)
 		})
@@ -191,7 +191,7 @@ func (c *Client) Ring(ctx context.Context, opts ...CallOption) (*Ring, error) {
 // Locate asks where a partition key lives. Options: Timeout.
 func (c *Client) Locate(ctx context.Context, bucket string, partition []byte, opts ...CallOption) (*Location, error) {
 	o := newCallOptions(opts)
-	reply, err := invoke(ctx, c, call{op: "locate", timeout: o.timeout},
+	reply, err := invoke(ctx, c, viewCall("locate", &o),
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.LocateResponse, error) {
 			return e.cluster.Locate(ctx, &pb.LocateRequest{Bucket: bucket, PartitionKey: partition}, opts...)
 		})
@@ -214,7 +214,7 @@ func (c *Client) Locate(ctx context.Context, bucket string, partition []byte, op
 // Hints lists the hints of all live nodes. Options: Timeout, LocalOnly.
 func (c *Client) Hints(ctx context.Context, opts ...CallOption) (*Hints, error) {
 	o := newCallOptions(opts)
-	reply, err := invoke(ctx, c, call{op: "hints", timeout: o.timeout},
+	reply, err := invoke(ctx, c, viewCall("hints", &o),
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.HintsResponse, error) {
 			return e.cluster.Hints(ctx, &pb.HintsRequest{Local: o.local}, opts...)
 		})
@@ -230,6 +230,11 @@ func (c *Client) Hints(ctx context.Context, opts ...CallOption) (*Hints, error) 
 		}
 	}
 	return h, nil
+}
+
+// viewCall asks for a node's view of the cluster.
+func viewCall(op string, o *callOptions) call {
+	return call{op: op, timeout: o.timeout, to: target{seedsFirst: true}}
 }
 
 // nodeID reads an id off the wire; one of another length, which no server sends, counts as none.

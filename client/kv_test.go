@@ -162,6 +162,9 @@ func TestClusterCalls(t *testing.T) {
 	if err != nil || len(s.Nodes) != 5 || s.Nodes[4].Name != "n5" || s.Nodes[4].Liveness != client.Alive || s.Time.IsZero() {
 		t.Fatalf("%+v, %v", s, err)
 	}
+	if asked := calls(cluster.Nodes, "Status"); asked[0] != 1 {
+		t.Fatalf("not the node that was named first: %v", asked)
+	}
 	r, err := c.Ring(t.Context())
 	if err != nil || r.Epoch == nil || len(r.Nodes) != 5 || len(r.Buckets) != 1 {
 		t.Fatalf("%+v, %v", r, err)

@@ -113,6 +113,9 @@ type target struct {
 	// spread lets the owners take turns; else the first live one takes it, so that writes of one item
 	// meet in one place.
 	spread bool
+	// seedsFirst asks the nodes that were given to Open, in that order: whoever names a node to look at
+	// the cluster wants that node's view.
+	seedsFirst bool
 }
 
 // route returns every known address, each once, in the order in which a call for the target should
@@ -133,6 +136,9 @@ func (c *Client) route(to target) []string {
 		turn = int(c.turn.Add(1) % uint64(owners))
 	}
 	r := router{now: time.Now(), pool: c.pool, seen: make(map[string]bool, len(rows)+len(c.seeds))}
+	if to.seedsFirst {
+		r.addAll(c.seeds)
+	}
 	for g := gradeAlive; g < grades; g++ {
 		if g == gradeDead {
 			r.addAll(c.seeds)

@@ -14,13 +14,20 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/starling-db/starling/client"
 	"github.com/starling-db/starling/node"
 	"github.com/starling-db/starling/node/config"
 	"github.com/starling-db/starling/node/telemetry"
 )
 
-// maxDevNodes bounds a cluster in one process.
-const maxDevNodes = 9
+const (
+	// maxDevNodes bounds a cluster in one process.
+	maxDevNodes = 9
+	// meetTimeout and meetPause are for how long, and how often, a new cluster is asked whether all of it
+	// is ready.
+	meetTimeout = 10 * time.Second
+	meetPause   = 50 * time.Millisecond
+)
 
 // devFlags are the flags of dev.
 type devFlags struct {
@@ -80,6 +87,9 @@ func (a *app) runDev(ctx context.Context, f devFlags) (err error) {
 	}
 	if err := d.ready(ctx); err != nil || ctx.Err() != nil {
 		return err
+	}
+	if err := d.met(ctx); err != nil {
+		a.note("Not all nodes have found each other yet: %v", err)
 	}
 	d.welcome(f, time.Since(began))
 	return d.wait(ctx)
@@ -164,6 +174,40 @@ func (d *devCluster) ready(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// met waits until each node knows that all are ready: until then it may refuse writes for want of others.
+func (d *devCluster) met(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	var meeting errgroup.Group
+	for _, n := range d.nodes {
+		meeting.Go(func() error { return seesReady(ctx, n.Addrs().Client, len(d.nodes)) })
+	}
+	return meeting.Wait()
+}
+
+// seesReady waits until the node at addr sees so many nodes alive and ready.
+func seesReady(ctx context.Context, addr string, nodes int) error {
+	c, err := client.Open(ctx, []string{addr})
+	if err != nil {
+		return err
+	}
+	for {
+		s, err := c.Status(ctx, client.LocalOnly())
+		if err != nil {
+			return errors.Join(err, c.Close())
+		}
+		ready := 0
+		for _, n := range s.Nodes {
+			if n.Liveness == client.Alive && n.Ready {
+				ready++
+			}
+		}
+		if ready >= nodes || !wait(ctx, meetPause) {
+			return errors.Join(ctx.Err(), c.Close())
+		}
+	}
 }
 
 // welcome prints where the nodes are, and what to try first.
