@@ -181,7 +181,7 @@ func (n *Node) onPeer(seen membership.Node) {
 		n.unready.Delete(seen.ID)
 		n.hints.Wake(seen.ID)
 	} else {
-		n.unready.Store(seen.ID, true)
+		n.unready.LoadOrStore(seen.ID, n.opts.Now())
 	}
 	if seen.Meta.GetDocument() != n.state.Fingerprint() {
 		select {

@@ -99,25 +99,29 @@ func (n *Node) becomeReady(ctx context.Context) {
 	n.log.Info("ready", "cluster", n.cfg.Cluster, "node", n.id, "client_addr", n.addrs.Client)
 }
 
-// catchUp exchanges documents with one member, if any can be reached in time.
+// meetTimeout is how long a node that starts waits for the members that it hasn't met yet.
+const meetTimeout = 2 * time.Second
+
+// catchUp exchanges documents with one member, if any can be reached in time, and waits a little for the others: a node
+// that has met nobody would refuse what it is asked.
 func (n *Node) catchUp(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
-	defer cancel()
+	began := n.opts.Now()
+	exchanged := false
 	for {
-		alone := true
+		missing := 0
 		for _, m := range n.state.Snapshot().Members() {
-			if m.ID == n.id {
-				continue
-			}
-			alone = false
-			if n.detector.State(m.ID) != membership.Alive {
-				continue
-			}
-			if _, err := n.state.Exchange(ctx, m.ID); err == nil {
-				return
+			switch {
+			case m.ID == n.id:
+			case n.detector.State(m.ID) != membership.Alive:
+				missing++
+			case !exchanged:
+				_, err := n.state.Exchange(ctx, m.ID)
+				exchanged = err == nil
 			}
 		}
-		if alone || !sleep(ctx, boundTick) {
+		took := n.opts.Now().Sub(began)
+		alone := len(n.state.Snapshot().Members()) == 1
+		if alone || exchanged && (missing == 0 || took >= meetTimeout) || took >= catchUpTimeout || !sleep(ctx, boundTick) {
 			return
 		}
 	}

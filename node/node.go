@@ -92,7 +92,7 @@ type Node struct {
 	metrics     *telemetry.Metrics
 	offsets     clockOffsets
 	lastAnswer  sync.Map // ring.NodeID -> time.Time, of the members only
-	unready     sync.Map // ring.NodeID -> true: nodes that say that they take no requests
+	unready     sync.Map // ring.NodeID -> time.Time: since when a node says that it takes no requests
 	sealed      atomic.Pointer[causal.Sealer]
 	exchange    chan ring.NodeID // peers whose document differs
 	drops       chan struct{}    // room for one: buckets may have been dropped
@@ -332,9 +332,12 @@ func (n *Node) peerAddr(id ring.NodeID) (string, bool) {
 }
 
 // healthOf is the detector's verdict in the coordinator's words. A node that says itself that it takes no requests,
-// because it starts or its clock is off, is as good as down.
+// because its clock is off, say, is as good as down. One that has only just said so may be ready before gossip tells.
 func (n *Node) healthOf(id ring.NodeID) coordinator.Health {
-	if _, unready := n.unready.Load(id); unready {
+	if since, unready := n.unready.Load(id); unready {
+		if n.opts.Now().Sub(since.(time.Time)) < startingFor {
+			return coordinator.Slow
+		}
 		return coordinator.Down
 	}
 	switch n.detector.State(id) {
@@ -347,6 +350,9 @@ func (n *Node) healthOf(id ring.NodeID) coordinator.Health {
 	}
 	return coordinator.Down
 }
+
+// startingFor is how long a node that says it is not ready is taken to be about to be.
+const startingFor = time.Second
 
 // late is told of a replica that let a write's budget pass. Under load all of them do now and then, so it counts
 // against a node only when nothing at all has come from it for a while.

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -51,9 +52,14 @@ func (n *Node) beginAdmin(ctx context.Context) (context.Context, context.CancelF
 	return ctx, cancel, nil
 }
 
+// maxReplyMargin is how long before the caller's deadline a request is given up, so that the answer, which says how far
+// it came, still finds somebody who reads it.
+const maxReplyMargin = 25 * time.Millisecond
+
 func (n *Node) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return context.WithCancel(ctx)
+	if deadline, ok := ctx.Deadline(); ok {
+		margin := min(time.Until(deadline)/10, maxReplyMargin)
+		return context.WithDeadline(ctx, deadline.Add(-margin))
 	}
 	return context.WithTimeout(ctx, n.cfg.RequestTimeout)
 }

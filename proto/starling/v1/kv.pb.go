@@ -1595,7 +1595,7 @@ type QueryRequest struct {
 	Limit uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
 	// From the highest sort key down.
 	Reverse bool `protobuf:"varint,6,opt,name=reverse,proto3" json:"reverse,omitempty"`
-	// From the response before; the other fields must be the same.
+	// From the response before; the other fields but limit and options must be the same.
 	PageToken     []byte       `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	Options       *ReadOptions `protobuf:"bytes,8,opt,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
