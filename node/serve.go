@@ -119,7 +119,8 @@ func (n *Node) sources() telemetry.Sources {
 				AddressConflicts: s.AddressConflicts, Rejoins: s.Rejoins, Stalls: n.detector.Stalls(),
 			}
 		},
-		Storage: n.storageFigures,
+		Storage:   n.storageFigures,
+		Transport: n.transportFigures,
 		Epoch: func() uint64 {
 			if e := n.epoch(); e != nil {
 				return e.Number
