@@ -92,7 +92,11 @@ func (a *app) runExport(ctx context.Context, c *client.Client, f *exportFlags) e
 	if err != nil {
 		return err
 	}
-	out, err := a.openExport(f)
+	cluster, err := a.clusterID(ctx, c)
+	if err != nil {
+		return err
+	}
+	out, err := a.openExport(f, cluster)
 	if err != nil {
 		return err
 	}
@@ -118,6 +122,7 @@ func (a *app) runExport(ctx context.Context, c *client.Client, f *exportFlags) e
 
 // exportState is how far an export came.
 type exportState struct {
+	Cluster  string `json:"cluster_id"` // in hex: a scan's token means nothing to another
 	Bucket   string `json:"bucket"`
 	Siblings string `json:"siblings"`
 	Format   string `json:"format"`
@@ -138,9 +143,9 @@ type exportOutput struct {
 	written int64
 }
 
-func (a *app) openExport(f *exportFlags) (*exportOutput, error) {
+func (a *app) openExport(f *exportFlags, cluster string) (*exportOutput, error) {
 	o := &exportOutput{Writer: a.stdout, store: stateFile{path: f.state}}
-	o.state = exportState{Bucket: f.call.bucket, Siblings: f.siblings, Format: a.output.String()}
+	o.state = exportState{Cluster: cluster, Bucket: f.call.bucket, Siblings: f.siblings, Format: a.output.String()}
 	if f.output == "" {
 		return o, nil
 	}
@@ -171,9 +176,9 @@ func (o *exportOutput) reopen(f *exportFlags) (found bool, err error) {
 	if found, err = o.store.load(&old); err != nil || !found {
 		return found, err
 	}
-	if old.Bucket != o.state.Bucket || old.Siblings != o.state.Siblings || old.Format != o.state.Format {
-		return true, fmt.Errorf("export: %s is of another export (bucket %s, --siblings %s, -o %s)",
-			o.store.path, old.Bucket, old.Siblings, old.Format)
+	if old.Cluster != o.state.Cluster || old.Bucket != o.state.Bucket || old.Siblings != o.state.Siblings || old.Format != o.state.Format {
+		return true, fmt.Errorf("export: %s is of another export (cluster %s, bucket %s, --siblings %s, -o %s)",
+			o.store.path, old.Cluster, old.Bucket, old.Siblings, old.Format)
 	}
 	file, err := os.OpenFile(f.output, os.O_WRONLY, 0)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	enchex "encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ const importPatience = 30 * time.Second
 // importFlags are the flags of an import.
 type importFlags struct {
 	call         callFlags
+	cluster      string // id, in hex
 	fields       keyFields
 	state        string
 	noCreate     bool
@@ -87,6 +89,9 @@ func (a *app) runImport(ctx context.Context, c *client.Client, f *importFlags, p
 	if a.timeout == 0 {
 		opts = append(opts, client.Timeout(importTimeout))
 	}
+	if f.cluster, err = a.clusterID(ctx, c); err != nil {
+		return err
+	}
 	in, err := a.openInput(path, f)
 	if err != nil {
 		return err
@@ -104,6 +109,15 @@ func (a *app) runImport(ctx context.Context, c *client.Client, f *importFlags, p
 	err = i.run(ctx)
 	i.bar.finish()
 	return a.reportImport(i, in, time.Since(began), err)
+}
+
+// clusterID is what tells the cluster from others in files that outlive it.
+func (a *app) clusterID(ctx context.Context, c *client.Client) (string, error) {
+	status, err := c.Status(ctx, append(a.callOptions(), client.LocalOnly())...)
+	if err != nil {
+		return "", err
+	}
+	return enchex.EncodeToString(status.ClusterID), nil
 }
 
 // ensureBucket finds the bucket, or makes it.

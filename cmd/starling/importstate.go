@@ -13,8 +13,10 @@ const headBytes = 64 << 10
 
 // importState is how far an import came, and of what.
 type importState struct {
-	Bucket string    `json:"bucket"`
-	Fields keyFields `json:"fields"`
+	// Cluster is the id of the cluster, in hex: what one holds another may lack.
+	Cluster string    `json:"cluster_id"`
+	Bucket  string    `json:"bucket"`
+	Fields  keyFields `json:"fields"`
 	// Size, Modified and Head tell one input from another.
 	Size     int64  `json:"input_bytes"`
 	Modified string `json:"input_modified"`
@@ -40,7 +42,7 @@ func (in *input) resume(a *app, f *importFlags) error {
 	}
 	sum := sha256.Sum256(head)
 	in.saved = importState{
-		Bucket: f.call.bucket, Fields: f.fields, Size: info.Size(),
+		Cluster: f.cluster, Bucket: f.call.bucket, Fields: f.fields, Size: info.Size(),
 		Modified: info.ModTime().UTC().Format(time.RFC3339Nano), Head: enchex.EncodeToString(sum[:]),
 	}
 	var old importState
