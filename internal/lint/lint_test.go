@@ -51,7 +51,7 @@ var layers = []layer{
 }
 
 // helpers serve tests: only tests, other helpers and the simulation import them.
-var helpers = []string{"internal/gossipnet", "internal/kvfake", "internal/testcluster"}
+var helpers = []string{"internal/gossipnet", "internal/kvfake", "internal/proctest", "internal/testcluster"}
 
 // tools stand outside the floors: nothing imports them.
 var tools = []string{"internal/protogen", "internal/lint"}
