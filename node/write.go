@@ -233,8 +233,9 @@ func (n *Node) coordinate(ctx context.Context, w *write, avoid []ring.NodeID) (*
 		Versions: uint32(len(res.State.Versions)), Repeated: res.Repeated, Explain: n.explain(res.Trace),
 	}
 	// A version vector can't tell this write from siblings minted here before it: only a writer that
-	// has replaced them all may get a context without reading.
-	if len(res.State.Versions) == 1 {
+	// has replaced them all may get a context without reading. What stands alone may also be a version that replaced
+	// this write before it was repeated, which its writer has never seen.
+	if len(res.State.Versions) == 1 && res.State.Versions[0].Dot == res.Version.Dot {
 		resp.Context = n.seal(w.item, res.State)
 	}
 	return resp, nil
