@@ -162,6 +162,9 @@ func (n *Node) open(ctx context.Context, undo *cleanup) error {
 		return err
 	}
 	undo.add(store.Close)
+	if err := checkCluster(n.cfg, store.Identity()); err != nil {
+		return err
+	}
 	n.store, n.id = store, ring.NodeID(store.Identity().NodeID)
 	n.clock = causal.NewClock(n.opts.Now, n.cfg.MaxClockOffset, store.HLCBound())
 	n.bound = boundKeeper{clock: n.clock, store: store, raising: make(chan struct{}, 1)}
@@ -184,6 +187,15 @@ func (n *Node) open(ctx context.Context, undo *cleanup) error {
 	}
 	n.serve(listeners)
 	return nil
+}
+
+// checkCluster refuses a directory of another cluster before anything else is made of it.
+func checkCluster(c config.Config, id storage.Identity) error {
+	if !id.Adopted() || id.Cluster == c.Cluster {
+		return nil
+	}
+	return fmt.Errorf("data directory %s belongs to cluster %q and not to %q: name another directory with --dir, or its cluster with --cluster",
+		c.Dir, id.Cluster, c.Cluster)
 }
 
 // listeners are the bound ports. Gossip has its own two.
