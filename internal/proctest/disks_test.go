@@ -87,7 +87,7 @@ func layout(t *testing.T, cl *client.Client) (*ring.Epoch, client.Bucket) {
 func compareDisks(t *testing.T, c *Cluster, cl *client.Client) int {
 	t.Helper()
 	epoch, b := layout(t, cl)
-	c.Terminate(Patience, c.All()...)
+	t.Logf("all nodes stopped within %v", c.Terminate(Patience, c.All()...))
 	disks := make(map[ring.NodeID]disk)
 	names := make(map[ring.NodeID]string)
 	union := make(map[string]bool)

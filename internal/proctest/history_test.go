@@ -19,6 +19,7 @@ const readers = 16
 // readAll reads every key of the records, each with patience for a cluster that still settles.
 func readAll(t *testing.T, cl *client.Client, records []*record, opts ...client.CallOption) map[string][]string {
 	t.Helper()
+	start := time.Now()
 	keys := make(map[string]client.Key)
 	for _, r := range records {
 		keys[r.key.String()] = r.key
@@ -50,6 +51,7 @@ func readAll(t *testing.T, cl *client.Client, records []*record, opts ...client.
 	}
 	close(work)
 	running.Wait()
+	t.Logf("read %d items in %v", len(keys), time.Since(start))
 	return found
 }
 
