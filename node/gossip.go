@@ -103,7 +103,9 @@ func (n *Node) stamp(after causal.HLC) (causal.HLC, error) {
 
 func (n *Node) gossipMeta() *pb.GossipMeta {
 	snap := n.state.Snapshot()
-	meta := &pb.GossipMeta{Attributes: n.state.Self().Proto(), Document: n.state.Fingerprint(), Ready: n.notReadyReason() == ""}
+	ready := n.notReadyReason() == ""
+	n.announced.Store(ready)
+	meta := &pb.GossipMeta{Attributes: n.state.Self().Proto(), Document: n.state.Fingerprint(), Ready: ready}
 	if snap.Founded() {
 		meta.ClusterId, meta.Epoch = snap.ClusterID[:], snap.Epoch.Number
 	}

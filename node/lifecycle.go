@@ -203,7 +203,7 @@ const clockInterval = 2 * time.Second
 
 // compareClocks asks the members for their clocks every now and then, so that one that was set right is trusted again.
 func (n *Node) compareClocks(ctx context.Context) {
-	for wasReady := ""; sleep(ctx, clockInterval); {
+	for logged := ""; sleep(ctx, clockInterval); {
 		for _, m := range n.state.Snapshot().Members() {
 			if m.ID == n.id || n.detector.State(m.ID) != membership.Alive {
 				continue
@@ -213,9 +213,12 @@ func (n *Node) compareClocks(ctx context.Context) {
 			n.detector.Report(m.ID, outcome, took)
 			cancel()
 		}
-		if now := n.notReadyReason(); now != wasReady {
-			wasReady = now
+		now := n.notReadyReason()
+		if (now == "") != n.announced.Load() {
 			n.members.UpdateMeta()
+		}
+		if now != logged {
+			logged = now
 			if now != "" {
 				n.log.Warn("not ready", "reason", now)
 			}

@@ -104,6 +104,8 @@ type Node struct {
 	// phase says why the node takes no requests; nil when it does.
 	phase atomic.Pointer[string]
 	ready chan struct{} // closed when it first does
+	// announced is whether gossip was last told that the node is ready.
+	announced atomic.Bool
 
 	cancel    context.CancelFunc // ends the loops
 	loops     sync.WaitGroup
