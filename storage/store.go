@@ -55,7 +55,11 @@ func Open(o Options) (*Store, error) {
 		gate:    newGate(),
 		commits: make(chan *commit, commitQueue), synced: make(chan struct{}),
 	}
-	if err := s.openDatabase(); err != nil {
+	err = s.openDatabase()
+	if err != nil && !dir.identity.Load().Ready {
+		err = s.reopenFirst(err)
+	}
+	if err != nil {
 		return nil, errors.Join(err, dir.lock.Close())
 	}
 	if err := s.begin(); err != nil {
@@ -82,6 +86,17 @@ func (s *Store) openDatabase() error {
 	s.db, s.watch = db, watch
 	go s.syncLoop()
 	return nil
+}
+
+// reopenFirst makes the database anew when a crash has cut its making short in a way that Pebble can't go on from.
+// Nothing was ever told or acknowledged from it: the identity says so.
+func (s *Store) reopenFirst(cause error) error {
+	path := s.o.FS.PathJoin(s.o.Dir, databaseIn)
+	s.o.Logger.Warn("the database was never finished: it is made anew", "path", path, "cause", cause)
+	if err := errors.Join(s.o.FS.RemoveAll(path), syncDir(s.o.FS, s.o.Dir)); err != nil {
+		return errors.Join(cause, err)
+	}
+	return s.openDatabase()
 }
 
 // begin reads what the store keeps in memory, and completes a first start.
