@@ -51,7 +51,7 @@ func newCluster(t *testing.T, o testcluster.Options) *cluster {
 }
 
 // in is the cluster for a subtest.
-func (c *cluster) in(t *testing.T) *cluster { return &cluster{c.Cluster, t} }
+func (c *cluster) in(t *testing.T) *cluster { return &cluster{c.In(t), t} }
 
 func (c *cluster) tryPut(at int, req *pb.PutRequest) (*pb.PutResponse, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)

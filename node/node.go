@@ -170,10 +170,7 @@ func (n *Node) open(ctx context.Context, undo *cleanup) error {
 	n.store, n.id = store, ring.NodeID(store.Identity().NodeID)
 	n.clock = causal.NewClock(n.opts.Now, n.cfg.MaxClockOffset, store.HLCBound())
 	n.bound = boundKeeper{clock: n.clock, store: store, raising: make(chan struct{}, 1)}
-	store.UseClock(n.clock)
-	if err := n.bound.raise(ctx); err != nil {
-		return err
-	}
+	store.UseClock(n.clock) // the first write raises the bound: a clock that is wrong now must not leave one behind
 	listeners, err := n.listen(undo)
 	if err != nil {
 		return err

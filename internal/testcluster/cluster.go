@@ -40,7 +40,12 @@ type Options struct {
 // Cluster is a cluster in a test; its nodes are numbered from 0. Only the test's own goroutine may call methods that
 // fail the test, and no two goroutines at once may start or end one node; everything else is safe for concurrent use.
 type Cluster struct {
-	t       testing.TB
+	t testing.TB
+	*inside
+}
+
+// inside is what all views of a cluster share.
+type inside struct {
 	o       Options
 	network *network
 	gossip  *gossipnet.Network
@@ -73,10 +78,10 @@ func New(t testing.TB, o Options) *Cluster {
 	}
 	seed := mathrand.Uint64()
 	before := goleak.IgnoreCurrent()
-	c := &Cluster{
-		t: t, o: o, network: newNetwork(), conns: map[int]*grpc.ClientConn{}, rng: mathrand.New(mathrand.NewPCG(seed, 1)),
+	c := &Cluster{t: t, inside: &inside{
+		o: o, network: newNetwork(), conns: map[int]*grpc.ClientConn{}, rng: mathrand.New(mathrand.NewPCG(seed, 1)),
 		gossip: gossipnet.New(gossipnet.Options{MaxLatency: time.Millisecond, Rand: mathrand.New(mathrand.NewPCG(seed, 2))}),
-	}
+	}}
 	t.Cleanup(func() { c.close(before) })
 	for i := range o.Nodes {
 		if err := c.addMember(i); err != nil {
@@ -97,6 +102,9 @@ func New(t testing.TB, o Options) *Cluster {
 	}
 	return c
 }
+
+// In is the cluster for a subtest, which is the one to fail then.
+func (c *Cluster) In(t testing.TB) *Cluster { return &Cluster{t, c.inside} }
 
 func (c *Cluster) addMember(i int) error {
 	m := &member{log: &logBook{}, cfg: config.Default()}
