@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -254,7 +255,7 @@ func (c *Cluster) Within(limit time.Duration, what string, cond func() bool, det
 	return time.Since(start)
 }
 
-// close kills what is left.
+// close kills what is left, and fails the test if a server has crashed or raced.
 func (c *Cluster) close() {
 	var all []*Process
 	for _, n := range c.nodes {
@@ -263,6 +264,12 @@ func (c *Cluster) close() {
 	all = append(all, c.extra...)
 	for _, p := range all {
 		p.kill()
+		log := p.Log()
+		for _, bad := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
+			if strings.Contains("\n"+log, bad) {
+				c.t.Errorf("%s has logged %q", p.name, strings.TrimSpace(bad))
+			}
+		}
 	}
 	if !c.t.Failed() {
 		return

@@ -111,8 +111,8 @@ func TestStrangers(t *testing.T) {
 // drainTimeout is what the nodes of TestTerminate are given.
 const drainTimeout = 10 * time.Second
 
-// TestTerminate ends one node after the other with SIGTERM under load. None leaves a write without an answer: every
-// one is acknowledged, and by a single try at that, or one that certainly was not carried out before.
+// TestTerminate ends one node after the other with SIGTERM under load. No write fails: what the node has taken it
+// answers, and what it does not take the client brings to another.
 func TestTerminate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs processes")
