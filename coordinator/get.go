@@ -179,6 +179,8 @@ func (r *getRun) await(ctx context.Context) error {
 			r.expire(timer)
 		case <-ctx.Done():
 			return r.failed(ctx.Err())
+		case <-r.msgs.Done(): // only a coordinator that is closing ends them before the request
+			return r.failed(ErrClosed)
 		}
 	}
 }

@@ -86,7 +86,9 @@ type Route struct {
 	// coordinated here when Guardian is set.
 	Others   []ring.NodeID
 	Guardian bool
-	Live     int
+	// Last are nodes that are slow: to be tried when nobody else will.
+	Last []ring.NodeID
+	Live int
 }
 
 // Route tells who may coordinate a write of the item: its owners, because they hold it, so that
@@ -98,20 +100,23 @@ func (c *Coordinator) Route(item causal.ItemKey, n int, strict bool) Route {
 		return Route{Owner: true, Live: pl.live(strict)}
 	}
 	r := Route{Guardian: pl.self >= 0 && !strict, Live: pl.live(strict)}
-	owners := c.bySpeed(pl.places[:pl.n])
-	for _, want := range []Health{Up, Slow} {
-		for _, id := range owners {
-			if pl.healthOf(id) == want && (want == Up || strict) {
-				r.Others = append(r.Others, id)
-			}
+	for _, id := range c.bySpeed(pl.places[:pl.n]) {
+		switch pl.healthOf(id) {
+		case Up:
+			r.Others = append(r.Others, id)
+		case Slow:
+			r.Last = append(r.Last, id)
 		}
 	}
 	if strict || r.Guardian {
 		return r
 	}
 	for i := pl.n; i < len(pl.places); i++ {
-		if pl.health[i] == Up {
+		switch pl.health[i] {
+		case Up:
 			r.Others = append(r.Others, pl.places[i])
+		case Slow:
+			r.Last = append(r.Last, pl.places[i])
 		}
 	}
 	return r

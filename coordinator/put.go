@@ -146,7 +146,11 @@ func (r *putRun) ownHints(sends []quorum.Send) (standIn ring.NodeID, owes []ring
 	return standIn, owes
 }
 
+// send does what the tally asks for. Once the messages' time is over it does nothing: whoever is left out is owed.
 func (r *putRun) send(sends []quorum.Send) {
+	if r.msgs.Err() != nil {
+		return
+	}
 	for _, s := range sends {
 		m := Message{Node: r.pl.places[s.Place], Fallback: s.Place >= r.pl.n, Action: "write", Versions: dots(r.minted.State)}
 		write := WriteRequest{
@@ -182,6 +186,8 @@ func (r *putRun) await(ctx context.Context) error {
 			r.expire(timer)
 		case <-ctx.Done():
 			return r.failed(ctx.Err())
+		case <-r.msgs.Done(): // only a coordinator that is closing ends them before the request
+			return r.failed(ErrClosed)
 		}
 	}
 	if r.tally.Verdict() == quorum.Lost {
@@ -232,7 +238,9 @@ func (r *putRun) finish() {
 		r.take(<-r.events)
 	}
 	for _, owner := range r.tally.Owed() {
-		r.owe(r.pl.places[owner])
+		if owner != r.pl.self { // its own copy is here, if not known to be durable yet
+			r.owe(r.pl.places[owner])
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type ReadRange struct {
 	Start, End []byte     // storage's range keys; End is exclusive
 	Reverse    bool
 	LimitItems int   // live items to return, at least 1
+	Slack      int   // how many items more a replica is asked for, for tombstones; at least 16
 	LimitBytes int64 // of a replica's answer
 	Explain    bool
 }
@@ -165,7 +166,7 @@ func (r *rangeRun) collect(ctx context.Context) ([]rangeAnswer, error) {
 func (r *rangeRun) request() RangeRequest {
 	return RangeRequest{
 		Bucket: r.req.Bucket, N: r.req.N, Partition: r.pl.partition, Start: r.req.Start, End: r.req.End, Reverse: r.req.Reverse,
-		LimitItems: r.req.LimitItems + replicaSlack, LimitBytes: r.req.LimitBytes, Epoch: r.pl.epoch.Number,
+		LimitItems: r.req.LimitItems + max(r.req.Slack, replicaSlack), LimitBytes: r.req.LimitBytes, Epoch: r.pl.epoch.Number,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/node/membership"
 	"github.com/starling-db/starling/ring"
 	"github.com/starling-db/starling/storage"
 )
@@ -24,8 +25,9 @@ const boundTick = 50 * time.Millisecond
 // ahead is how far the bound runs ahead of the clock.
 func (k *boundKeeper) ahead() time.Duration { return k.clock.MaxOffset() * 4 / 5 }
 
-// raise makes a bound durable that lets the clock go on. Callers that come while one is at it share its result.
-func (k *boundKeeper) raise(ctx context.Context) error {
+// raise makes a bound durable that lets the clock go on, at least to wanted. Callers that come while one is at it share
+// its result.
+func (k *boundKeeper) raise(ctx context.Context, wanted causal.HLC) error {
 	before := k.clock.Bound()
 	select {
 	case k.raising <- struct{}{}:
@@ -33,10 +35,11 @@ func (k *boundKeeper) raise(ctx context.Context) error {
 		return ctx.Err()
 	}
 	defer func() { <-k.raising }()
-	if k.clock.Bound() > before {
+	if now := k.clock.Bound(); now > before && now >= wanted {
 		return nil
 	}
 	ms := max(k.clock.Physical().UnixMilli(), k.clock.Latest().Millis()) + k.ahead().Milliseconds()
+	ms = max(ms, wanted.Millis()+1)
 	bound := causal.NewHLC(ms, 0)
 	if bound <= before {
 		return nil
@@ -61,38 +64,61 @@ func (k *boundKeeper) run(ctx context.Context) {
 		latest := k.clock.Latest().Millis()
 		active := k.clock.Physical().UnixMilli()-latest < 10*boundTick.Milliseconds()
 		if active && k.clock.Bound().Millis()-latest < k.ahead().Milliseconds()/2 {
-			if k.raise(ctx) != nil {
+			if k.raise(ctx, 0) != nil {
 				return // the store has failed, or the node stops
 			}
 		}
 	}
 }
 
-// clockOffsets remembers how far the clocks of peers are ahead of this node's. A node whose clock is off against
-// most of its peers is the one that is wrong: it must not mint, for its dots would be from the future.
+// clockOffsets remembers how far the clocks of members are ahead of this node's. A node whose clock is off against
+// most of the others is the one that is wrong: it must not mint, for its dots would be from the future.
 type clockOffsets struct {
-	mu    sync.Mutex
-	peers map[ring.NodeID]time.Duration
+	mu      sync.Mutex
+	members map[ring.NodeID]time.Duration
 }
 
 func (c *clockOffsets) note(id ring.NodeID, ahead time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.peers == nil {
-		c.peers = make(map[ring.NodeID]time.Duration)
+	if c.members == nil {
+		c.members = make(map[ring.NodeID]time.Duration)
 	}
-	c.peers[id] = ahead
+	c.members[id] = ahead
 }
 
-// verdict says how far this node is ahead of (or, negative, behind) the peers that disagree with it, if most do.
-func (c *clockOffsets) verdict(limit time.Duration) (ahead time.Duration, disagree, known int) {
+// verdict says how far this node is ahead of (or, negative, behind) the members that counts lets vote and that
+// disagree with it; off is true when those are more than half of all votes, this node's own included.
+func (c *clockOffsets) verdict(limit time.Duration, counts func(ring.NodeID) bool) (ahead time.Duration, disagree, votes int, off bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, d := range c.peers {
+	for id, d := range c.members {
+		if !counts(id) {
+			continue
+		}
+		votes++
 		if d > limit || d < -limit {
 			disagree++
 			ahead = -d
 		}
 	}
-	return ahead, disagree, len(c.peers)
+	return ahead, disagree, votes, 2*disagree > votes+1
+}
+
+// noteOffset takes the clock of a member; what strangers say is of no matter.
+func (n *Node) noteOffset(id ring.NodeID, ahead time.Duration) {
+	if n.state.Snapshot().IsMember(id) {
+		n.offsets.note(id, ahead)
+	}
+}
+
+// clockReason says why this node's clock can't be trusted; empty when it can.
+func (n *Node) clockReason() string {
+	alive := func(id ring.NodeID) bool { return n.detector.State(id) == membership.Alive }
+	ahead, disagree, votes, off := n.offsets.verdict(n.cfg.MaxClockOffset, alive)
+	if !off {
+		return ""
+	}
+	return fmt.Sprintf("its clock is off by %v against %d of %d nodes (at most %v is allowed): set it right",
+		ahead.Round(time.Millisecond), disagree, votes, n.cfg.MaxClockOffset)
 }

@@ -21,7 +21,7 @@ func (n *Node) openCluster(ctx context.Context, l *listeners, undo *cleanup) err
 	n.detector = membership.NewDetector(membership.DetectorOptions{Self: n.id, Now: n.opts.Now, SlowAfter: 4 * n.cfg.SlowReplica})
 	options := transport.Options{
 		Self: n.identity, HLC: func() uint64 { return uint64(n.clock.Latest()) }, ObserveHLC: n.observe,
-		OnWall: func(id transport.NodeID, ahead time.Duration) { n.offsets.note(ring.NodeID(id), ahead) },
+		OnWall: func(id transport.NodeID, ahead time.Duration) { n.noteOffset(ring.NodeID(id), ahead) },
 		Now:    n.opts.Now, Dial: n.opts.Dial, Rand: n.opts.Rand, Logger: n.log,
 	}
 	if err := options.Validate(); err != nil {
@@ -89,11 +89,12 @@ func (n *Node) observe(h uint64) error {
 func (n *Node) stamp(after causal.HLC) (causal.HLC, error) {
 	for {
 		h, err := n.clock.NowAfter(after)
-		if !errors.Is(err, causal.ErrBound) {
+		bound, ok := errors.AsType[*causal.BoundError](err)
+		if !ok {
 			return h, err
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), n.cfg.RequestTimeout)
-		err = n.bound.raise(ctx)
+		err = n.bound.raise(ctx, bound.Wanted)
 		cancel()
 		if err != nil {
 			return 0, err

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/starling-db/starling/causal"
 	"github.com/starling-db/starling/coordinator"
+	"github.com/starling-db/starling/internal/transport"
 	"github.com/starling-db/starling/node/state"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 	"github.com/starling-db/starling/ring"
@@ -82,28 +84,6 @@ func (s *kvService) BatchPut(ctx context.Context, req *pb.BatchPutRequest) (resp
 			return
 		}
 		resp.Results[i] = &pb.BatchPutResult{Result: &pb.BatchPutResult_Ok{Ok: ok}}
-	})
-	return resp, nil
-}
-
-// BatchGet reads many items side by side; each has its own outcome.
-func (s *kvService) BatchGet(ctx context.Context, req *pb.BatchGetRequest) (resp *pb.BatchGetResponse, err error) {
-	ctx, done, err := s.n.begin(ctx, "batch_get", req.GetOptions().GetR(), 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = done(err) }()
-	if len(req.GetKeys()) > maxBatchItems {
-		return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "batch of %d keys: at most %d", len(req.GetKeys()), maxBatchItems)
-	}
-	resp = &pb.BatchGetResponse{Results: make([]*pb.BatchGetResult, len(req.GetKeys()))}
-	eachOf(len(req.GetKeys()), func(i int) {
-		ok, err := s.n.get(ctx, &pb.GetRequest{Bucket: req.GetBucket(), Key: req.GetKeys()[i], Options: req.GetOptions()})
-		if err != nil {
-			resp.Results[i] = &pb.BatchGetResult{Result: &pb.BatchGetResult_Error{Error: status.Convert(toFault(err)).Proto()}}
-			return
-		}
-		resp.Results[i] = &pb.BatchGetResult{Result: &pb.BatchGetResult_Ok{Ok: ok}}
 	})
 	return resp, nil
 }
@@ -203,12 +183,29 @@ func (n *Node) replicaTrace(m coordinator.Message) *pb.ReplicaTrace {
 		out.Outcome = "ok"
 	}
 	if m.Err != nil {
-		out.Outcome = reasonName(toFault(m.Err).reason) + ": " + m.Err.Error()
+		out.Outcome = outcomeText(m.Err)
 	}
 	for _, d := range m.Versions {
 		out.Versions = append(out.Versions, dotProto(d))
 	}
 	return out
+}
+
+// outcomeText says in a word or a few why a replica did not do what it was asked.
+func outcomeText(err error) string {
+	if unreachable, ok := errors.AsType[*transport.UnreachableError](err); ok {
+		if unreachable.Sent {
+			return "connection lost"
+		}
+		return "unreachable"
+	}
+	if _, ok := errors.AsType[*transport.ExpiredError](err); ok {
+		return "no answer in time"
+	}
+	if f := toFault(err); f.reason != pb.Reason_REASON_INTERNAL {
+		return reasonName(f.reason)
+	}
+	return err.Error()
 }
 
 // itemKey checks a client's key, here at the edge and nowhere behind it.

@@ -44,11 +44,10 @@ func (n *Node) run() {
 func (n *Node) supervise() {
 	select {
 	case err := <-n.failed:
-		n.err = err
 		n.log.Error("the node stops", "error", err)
 		ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTimeout)
 		defer cancel()
-		_ = n.Close(ctx)
+		_ = n.close(ctx, err)
 	case <-n.done:
 	}
 }
@@ -89,10 +88,9 @@ func (n *Node) becomeReady(ctx context.Context) {
 			return
 		}
 	}
-	if ctx.Err() != nil {
+	if !n.leavePhase() {
 		return
 	}
-	n.phase.Store(nil)
 	n.members.UpdateMeta()
 	n.health.set(true)
 	close(n.ready)
@@ -150,14 +148,30 @@ func (n *Node) notReadyReason() string {
 		}
 		return *phase
 	}
-	if ahead, disagree, known := n.offsets.verdict(n.cfg.MaxClockOffset); disagree > known/2 {
-		return fmt.Sprintf("its clock is off by %v against %d of %d peers (at most %v is allowed): set it right",
-			ahead.Round(time.Millisecond), disagree, known, n.cfg.MaxClockOffset)
-	}
-	return ""
+	return n.clockReason()
 }
 
-func (n *Node) setPhase(why string) { n.phase.Store(&why) }
+// setPhase says why the node takes no requests. A node that is stopping says nothing else any more.
+func (n *Node) setPhase(why string) {
+	n.phaseMu.Lock()
+	defer n.phaseMu.Unlock()
+	if n.phaseEnded {
+		return
+	}
+	n.phaseEnded = n.stopping.Err() != nil
+	n.phase.Store(&why)
+}
+
+// leavePhase lets the node take requests, unless it is stopping.
+func (n *Node) leavePhase() bool {
+	n.phaseMu.Lock()
+	defer n.phaseMu.Unlock()
+	if n.stopping.Err() != nil {
+		return false
+	}
+	n.phase.Store(nil)
+	return true
+}
 
 // onState is told of every change of the cluster's document.
 func (n *Node) onState() {
@@ -190,12 +204,16 @@ func (n *Node) ping(ctx context.Context, id ring.NodeID) (membership.Outcome, ti
 	if err == nil {
 		n.noteClock(id, reply.GetPing(), took)
 	}
-	return outcomeOf(err), took
+	outcome := peers{n}.outcomeOf(err, nil, took)
+	if outcome == membership.Ignored {
+		outcome = membership.Timeout // a trial that brought no answer
+	}
+	return outcome, took
 }
 
 func (n *Node) noteClock(id ring.NodeID, reply *pb.PingReply, took time.Duration) {
 	if took < n.cfg.MaxClockOffset/2 { // a slow answer says little
-		n.offsets.note(id, time.UnixMilli(reply.GetWallMs()).Sub(n.clock.Physical().Add(-took/2)))
+		n.noteOffset(id, time.UnixMilli(reply.GetWallMs()).Sub(n.clock.Physical().Add(-took/2)))
 	}
 }
 
@@ -226,24 +244,48 @@ func (n *Node) compareClocks(ctx context.Context) {
 	}
 }
 
+// A dropped bucket's data is removed twice: writes that passed their checks before the drop was known may still arrive
+// until their time is up.
+const (
+	dropTimes = 2
+	dropTick  = time.Second
+)
+
+// dropping is how far the removal of one bucket's data has come.
+type dropping struct {
+	times int
+	next  time.Time
+}
+
 // dropLoop removes the data of buckets that were dropped, also by what a restart finds.
 func (n *Node) dropLoop(ctx context.Context) {
-	done := make(map[uint64]bool)
+	buckets := make(map[uint64]dropping)
 	for {
+		pending := false
+		now := n.opts.Now()
 		for _, id := range n.state.Snapshot().DroppedBuckets() {
-			if done[id] {
-				continue
+			b := buckets[id]
+			if b.times < dropTimes && !now.Before(b.next) {
+				if err := n.store.DropBucket(ctx, id); err != nil {
+					n.log.Warn("a dropped bucket's data could not be removed yet", "bucket", id, "error", err)
+					b.next = now.Add(dropTick)
+				} else {
+					b.times++
+					b.next = now.Add(2 * n.cfg.RequestTimeout)
+				}
+				buckets[id] = b
 			}
-			if err := n.store.DropBucket(ctx, id); err != nil {
-				n.log.Warn("a dropped bucket's data could not be removed yet", "bucket", id, "error", err)
-				break
-			}
-			done[id] = true
+			pending = pending || b.times < dropTimes
+		}
+		var tick <-chan time.Time
+		if pending {
+			tick = time.After(dropTick)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.drops:
+		case <-tick:
 		}
 	}
 }
@@ -271,18 +313,23 @@ func (n *Node) owns(k storage.Key) bool {
 
 // Close drains and stops the node: no new requests, those that run end or ctx does, others are told, and the
 // storage closes last. It returns when nothing of the node runs any more.
-func (n *Node) Close(ctx context.Context) error {
+func (n *Node) Close(ctx context.Context) error { return n.close(ctx, nil) }
+
+// close stops the node, once; cause is why it does so by itself.
+func (n *Node) close(ctx context.Context, cause error) error {
 	n.closeOnce.Do(func() {
+		n.err = cause
+		n.stop()
 		go func() {
 			defer close(n.done)
-			n.stop(ctx)
+			n.shutDown(ctx)
 		}()
 	})
 	<-n.done
 	return n.err
 }
 
-func (n *Node) stop(ctx context.Context) {
+func (n *Node) shutDown(ctx context.Context) {
 	n.setPhase("is stopping")
 	n.health.set(false)
 	if err := n.members.Leave(ctx); err != nil {

@@ -101,12 +101,16 @@ type Node struct {
 	httpSrv            *telemetry.Server
 	health             *healthService
 
-	// phase says why the node takes no requests; nil when it does.
-	phase atomic.Pointer[string]
-	ready chan struct{} // closed when it first does
+	// phase says why the node takes no requests; nil when it does. It is changed under phaseMu.
+	phase      atomic.Pointer[string]
+	phaseMu    sync.Mutex
+	phaseEnded bool          // it says that the node is stopping
+	ready      chan struct{} // closed when it first does
 	// announced is whether gossip was last told that the node is ready.
 	announced atomic.Bool
 
+	stopping  context.Context // ends when Close begins
+	stop      context.CancelFunc
 	cancel    context.CancelFunc // ends the loops
 	loops     sync.WaitGroup
 	tasks     sync.WaitGroup // requests of peers
@@ -130,6 +134,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		admission: admission.New(int64(o.Config.MaxInFlight), int64(o.Config.MaxInFlightBytes)),
 		metrics:   telemetry.NewMetrics(Version),
 	}
+	n.stopping, n.stop = context.WithCancel(context.Background())
 	n.setPhase("starting")
 	undo := &cleanup{}
 	if err := n.open(ctx, undo); err != nil {

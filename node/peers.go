@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,8 @@ func (p peers) callOn(ctx context.Context, send lane, id ring.NodeID, req *pb.Pe
 	}
 	start := p.n.opts.Now()
 	reply, err := send(ctx, transport.Peer{ID: transport.NodeID(id), Addr: addr}, req)
-	end, outcome := p.n.opts.Now(), outcomeOf(err)
+	end := p.n.opts.Now()
+	outcome := p.outcomeOf(err, req, end.Sub(start))
 	if outcome == membership.OK {
 		p.n.lastAnswer.Store(id, end)
 	}
@@ -47,9 +49,10 @@ func (p peers) callOn(ctx context.Context, send lane, id ring.NodeID, req *pb.Pe
 
 var errNoAddress = errors.New("no address of it is known yet")
 
-// outcomeOf sorts an error by what it says of the peer's health. An answer, even a refusal, is a sign of life; a
-// call that its own caller gave up says nothing.
-func outcomeOf(err error) membership.Outcome {
+// outcomeOf sorts an error by what it says of the peer's health. An answer, even a refusal, is a sign of life. A call
+// that ended early, by a deadline that a client chose, says nothing; nor does one that waited for others, as a
+// coordinator does.
+func (p peers) outcomeOf(err error, req *pb.PeerRequest, took time.Duration) membership.Outcome {
 	if err == nil {
 		return membership.OK
 	}
@@ -62,7 +65,8 @@ func outcomeOf(err error) membership.Outcome {
 	if _, refused := errors.AsType[*transport.RefusedError](err); refused {
 		return membership.Unreachable
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	expired, ok := errors.AsType[*transport.ExpiredError](err)
+	if ok && expired.Sent && errors.Is(err, context.DeadlineExceeded) && req.GetForward() == nil && took >= silentAfter {
 		return membership.Timeout
 	}
 	return membership.Ignored
@@ -133,6 +137,9 @@ func (p peers) scan(ctx context.Context, id ring.NodeID, req coordinator.RangeRe
 	}
 	out := coordinator.RangeReply{Exhausted: reply.GetRange().GetExhausted()}
 	for _, item := range reply.GetRange().GetItems() {
+		if !follows(req, out.Items, item.GetKey()) {
+			return out, p.malformed(id, "an item out of the order, or the range, that it was asked for")
+		}
 		s, err := p.state(id, item.GetState())
 		if err != nil {
 			return out, err
@@ -140,6 +147,18 @@ func (p peers) scan(ctx context.Context, id ring.NodeID, req coordinator.RangeRe
 		out.Items = append(out.Items, coordinator.RangeItem{Key: item.GetKey(), State: s})
 	}
 	return out, nil
+}
+
+// follows reports whether key is one of the range and comes behind those before it: the merge of answers relies on it.
+func follows(req coordinator.RangeRequest, before []coordinator.RangeItem, key []byte) bool {
+	if _, err := itemOf(req.Bucket, key); err != nil || bytes.Compare(key, req.Start) < 0 || req.End != nil && bytes.Compare(key, req.End) >= 0 {
+		return false
+	}
+	if len(before) == 0 {
+		return true
+	}
+	order := bytes.Compare(before[len(before)-1].Key, key)
+	return order < 0 && !req.Reverse || order > 0 && req.Reverse
 }
 
 // forward hands a client's write to a node that may coordinate it. A budget of 0 is all the time there is.

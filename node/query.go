@@ -22,7 +22,11 @@ const (
 	// pageBytes bounds a replica's answer and a response; one item may exceed it alone.
 	pageBytes     = 4 << 20
 	scanPageItems = 500
-	maxTokenBytes = 256 << 10
+	// maxTokenBytes holds the mark, a token and two keys, in which each byte may be escaped by two.
+	maxTokenBytes = markSize + 8 + 2*(2*maxKeyBytes+2)
+	// maxQueryRounds bounds the pages that one query reads when it finds few live items: then it returns those,
+	// and a token to go on from.
+	maxQueryRounds = 16
 )
 
 // Query returns items of one partition key in the order of their sort keys.
@@ -52,6 +56,9 @@ func (n *Node) query(ctx context.Context, req *pb.QueryRequest) (*pb.QueryRespon
 	if err != nil {
 		return nil, err
 	}
+	if len(req.GetFrom()) > maxKeyBytes || len(req.GetTo()) > maxKeyBytes {
+		return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "a bound has more bytes than a sort key: at most %d", maxKeyBytes)
+	}
 	read.Token, read.Reverse, read.Explain = tokenOf(item), req.GetReverse(), req.GetOptions().GetExplain()
 	read.Start, read.End = storage.QueryBounds(uint64(read.Token), item.Partition, optional(req.From), optional(req.To))
 	mark := queryMark(b.ID, req)
@@ -63,7 +70,7 @@ func (n *Node) query(ctx context.Context, req *pb.QueryRequest) (*pb.QueryRespon
 		resume(&read, last)
 	}
 	resp := &pb.QueryResponse{}
-	for size := 0; ; {
+	for size, round := 0, 1; ; round++ {
 		read.LimitItems = limit - len(resp.Items)
 		page, err := n.coordinator.Range(ctx, read)
 		if err != nil {
@@ -78,11 +85,12 @@ func (n *Node) query(ctx context.Context, req *pb.QueryRequest) (*pb.QueryRespon
 		if page.Done {
 			return resp, nil
 		}
-		if len(resp.Items) >= limit || size >= pageBytes {
+		if len(resp.Items) >= limit || size >= pageBytes || round == maxQueryRounds {
 			resp.NextPageToken = sealToken(mark, page.Last)
 			return resp, nil
 		}
 		resume(&read, page.Last)
+		read.Slack = min(max(2*read.Slack, read.LimitItems), maxQueryLimit) // mostly tombstones here
 	}
 }
 
@@ -154,11 +162,12 @@ func (n *Node) items(b *state.Bucket, page []coordinator.RangeItem, keysOnly boo
 
 // Scan streams a bucket, partition by partition.
 func (s *kvService) Scan(req *pb.ScanRequest, stream grpc.ServerStreamingServer[pb.ScanResponse]) (err error) {
-	ctx, done, err := s.n.begin(stream.Context(), "scan", req.GetOptions().GetR(), 0)
+	_, done, err := s.n.begin(stream.Context(), "scan", req.GetOptions().GetR(), 0)
 	if err != nil {
 		return err
 	}
 	defer func() { err = done(err) }()
+	ctx := stream.Context() // a scan may take long: each of its pages has a deadline, see partition
 	n := s.n
 	b, err := n.bucket(req.GetBucket())
 	if err != nil {
@@ -218,7 +227,7 @@ func (s *scan) partition(ctx context.Context, p int) (more bool, err error) {
 		if s.left > 0 {
 			read.LimitItems = int(min(s.left, scanPageItems))
 		}
-		page, err := s.n.coordinator.Range(ctx, read)
+		page, err := s.page(ctx, read)
 		if err != nil {
 			return false, err
 		}
@@ -247,6 +256,12 @@ func (s *scan) partition(ctx context.Context, p int) (more bool, err error) {
 		}
 		resume(&read, page.Last)
 	}
+}
+
+func (s *scan) page(ctx context.Context, read coordinator.ReadRange) (coordinator.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.n.cfg.RequestTimeout)
+	defer cancel()
+	return s.n.coordinator.Range(ctx, read)
 }
 
 func (s *scan) progress(position []byte, p int, done bool) float64 {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,8 +35,12 @@ func (r replica) mint(ctx context.Context, req coordinator.MintRequest) (coordin
 		put.Owes = append(put.Owes, storage.NodeID(id))
 	}
 	res, commit, err := r.n.store.Put(ctx, put)
-	for errors.Is(err, causal.ErrBound) { // the first write after a pause
-		if err := r.n.bound.raise(ctx); err != nil {
+	for {
+		bound, ok := errors.AsType[*causal.BoundError](err)
+		if !ok {
+			break
+		}
+		if err := r.n.bound.raise(ctx, bound.Wanted); err != nil { // the first write after a pause
 			return coordinator.Minted{}, err
 		}
 		res, commit, err = r.n.store.Put(ctx, put)
@@ -147,8 +152,19 @@ func (r replica) scan(ctx context.Context, req coordinator.RangeRequest) (coordi
 	if err := r.fence(epoch, req.Epoch, req.Partition, req.N); err != nil {
 		return coordinator.RangeReply{}, err
 	}
+	first, last := epoch.Base.PartitionRange(req.Partition)
+	start, end := storage.PartitionBounds(uint64(first), uint64(last))
+	if bytes.Compare(req.Start, start) > 0 {
+		start = req.Start
+	}
+	if req.End != nil && (end == nil || bytes.Compare(req.End, end) < 0) {
+		end = req.End
+	}
+	if end != nil && bytes.Compare(start, end) >= 0 {
+		return coordinator.RangeReply{Exhausted: true}, nil
+	}
 	items, exhausted, err := r.n.store.Range(ctx, storage.RangeRequest{
-		Bucket: req.Bucket, Start: req.Start, End: req.End, Reverse: req.Reverse,
+		Bucket: req.Bucket, Start: start, End: end, Reverse: req.Reverse,
 		LimitItems: req.LimitItems, LimitBytes: req.LimitBytes,
 	})
 	if err != nil {

@@ -38,6 +38,7 @@ func (n *Node) serve(l *listeners) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WaitForHandlers(true),
+		grpc.ChainStreamInterceptor(n.endWithNode),
 	)
 	pb.RegisterKVServer(n.clientSrv, &kvService{n: n})
 	pb.RegisterClusterServer(n.clientSrv, &clusterService{n: n})
@@ -78,6 +79,27 @@ func (n *Node) serveOn(what string, srv *grpc.Server, l net.Listener) {
 	}
 }
 
+// endWithNode ends streams that nobody else ends, such as a scan's or a watch of the health service, when the node
+// begins to stop.
+func (n *Node) endWithNode(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(n.stopping, cancel)()
+	err := handler(srv, boundStream{stream, ctx})
+	if err != nil && n.stopping.Err() != nil {
+		return notReady("node %s is stopping", n.cfg.Name)
+	}
+	return err
+}
+
+type boundStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context ends with the stream or with the node.
+func (s boundStream) Context() context.Context { return s.ctx }
+
 // handOver sends hints to their owner, over the bulk stream, and reports what became of each.
 func (n *Node) handOver(ctx context.Context, target ring.NodeID, batch []hinted.Handoff) []error {
 	errs := make([]error, len(batch))
@@ -87,6 +109,9 @@ func (n *Node) handOver(ctx context.Context, target ring.NodeID, batch []hinted.
 
 func (n *Node) handOne(ctx context.Context, target ring.NodeID, h hinted.Handoff) error {
 	b, ok := n.state.Snapshot().BucketByID(h.Hint.Key.Bucket)
+	if n.state.Snapshot().Dropped(h.Hint.Key.Bucket) {
+		return nil // nobody is owed anything of it
+	}
 	if !ok {
 		return fmt.Errorf("the hint's bucket, %x, is not known here", h.Hint.Key.Bucket)
 	}

@@ -163,11 +163,19 @@ const (
 	maxRangeBytes = 4 * pageBytes
 )
 
+// bounded is a limit that somebody else chose: none is the most that there is.
+func bounded(limit, most uint64) uint64 {
+	if limit == 0 {
+		return most
+	}
+	return min(limit, most)
+}
+
 func (s peerService) scan(ctx context.Context, epoch uint64, m *pb.ReadRange) (*pb.PeerReply, error) {
 	got, err := s.n.local().scan(ctx, coordinator.RangeRequest{
 		Bucket: m.GetBucketId(), N: int(m.GetN()), Partition: int(m.GetPartition()), Start: m.GetStart(), End: m.GetEnd(),
-		Reverse: m.GetReverse(), LimitItems: int(min(m.GetLimitItems(), maxRangeItems)),
-		LimitBytes: int64(min(m.GetLimitBytes(), maxRangeBytes)), Epoch: epoch,
+		Reverse: m.GetReverse(), LimitItems: int(bounded(uint64(m.GetLimitItems()), maxRangeItems)),
+		LimitBytes: int64(bounded(m.GetLimitBytes(), maxRangeBytes)), Epoch: epoch,
 	})
 	if err != nil {
 		return nil, err
@@ -187,6 +195,8 @@ func (s peerService) forward(ctx context.Context, m *pb.Forward) (*pb.PeerReply,
 		return nil, err
 	}
 	defer release()
+	ctx, cancel := s.n.withDeadline(ctx) // so that the answer, which says how far it came, is still in time
+	defer cancel()
 	switch req := m.GetRequest().(type) {
 	case *pb.Forward_Put:
 		w, err := s.n.checkPut(req.Put)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/starling-db/starling/causal"
@@ -12,6 +13,7 @@ import (
 	"github.com/starling-db/starling/node/state"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 	"github.com/starling-db/starling/ring"
+	"github.com/starling-db/starling/storage"
 )
 
 // write is a put or a delete that has passed all checks.
@@ -151,48 +153,82 @@ func (n *Node) dispatch(ctx context.Context, w *write, forward *pb.Forward) (*pb
 	if route.Owner {
 		return n.coordinate(ctx, w, nil)
 	}
-	var avoid []ring.NodeID
-	var causes []coordinator.Cause
-	unknown := false
-	budget := firstForward
+	d := &dispatching{n: n, w: w, forward: forward, budget: firstForward, count: quorum.Count{Required: w.w, Live: route.Live}}
 	for i, id := range route.Others {
-		if i == len(route.Others)-1 && !route.Guardian {
-			budget = 0
-		}
-		resp, err := n.forward(ctx, id, forward, budget)
-		if err == nil {
-			if resp.Explain != nil {
-				resp.Explain.ReceivedBy = n.cfg.Name
-			}
-			return resp, nil
-		}
-		budget *= 2
-		switch passing, sent := forwardFailure(err); {
-		case !passing && !unknown:
-			return nil, err
-		case sent:
-			unknown = true
-		}
-		avoid = append(avoid, id)
-		causes = append(causes, coordinator.Cause{Node: n.name(id), Err: err})
-		if ctx.Err() != nil {
-			break
+		last := i == len(route.Others)-1 && !route.Guardian && len(route.Last) == 0
+		if resp, err := d.handTo(ctx, id, last); resp != nil || err != nil {
+			return resp, err
 		}
 	}
 	if route.Guardian && ctx.Err() == nil {
-		resp, err := n.coordinate(ctx, w, avoid)
-		if err == nil || !unknown {
+		resp, err := n.coordinate(ctx, w, d.avoid)
+		if err == nil {
+			return resp, nil
+		}
+		if passing, _ := d.note(n.id, err); !passing {
+			return nil, err
+		}
+	}
+	for i, id := range route.Last {
+		if resp, err := d.handTo(ctx, id, i == len(route.Last)-1); resp != nil || err != nil {
 			return resp, err
 		}
-		causes = append(causes, coordinator.Cause{Node: n.cfg.Name, Err: err})
 	}
+	return nil, d.failure(ctx)
+}
+
+// dispatching is a write that looks for its coordinator.
+type dispatching struct {
+	n       *Node
+	w       *write
+	forward *pb.Forward
+	budget  time.Duration // of the next hand-over
+	avoid   []ring.NodeID // nodes that did not take it
+	count   quorum.Count  // of the try that came furthest
+	causes  []coordinator.Cause
+	unknown bool // a try may have taken effect
+}
+
+// handTo tries one node. Without response and error the next one should be tried.
+func (d *dispatching) handTo(ctx context.Context, id ring.NodeID, last bool) (*pb.PutResponse, error) {
+	if ctx.Err() != nil {
+		return nil, nil
+	}
+	budget := d.budget
+	d.budget *= 2
+	if last {
+		budget = 0
+	}
+	resp, err := d.n.forward(ctx, id, d.forward, budget)
+	if err == nil {
+		if resp.Explain != nil {
+			resp.Explain.ReceivedBy = d.n.cfg.Name
+		}
+		return resp, nil
+	}
+	if passing, unknown := d.note(id, err); !passing && !unknown {
+		return nil, err
+	}
+	d.avoid = append(d.avoid, id)
+	return nil, nil
+}
+
+// note keeps what a failed try says; unknown is true once any may have taken effect.
+func (d *dispatching) note(id ring.NodeID, err error) (passing, unknown bool) {
+	passing, sent := forwardFailure(err)
+	d.unknown = d.unknown || sent
+	d.causes = append(d.causes, coordinator.Cause{Node: d.n.name(id), Err: err})
+	received, _ := strconv.Atoi(toFault(err).metadata["received"])
+	d.count.Received = max(d.count.Received, received)
+	return passing || d.unknown, d.unknown
+}
+
+func (d *dispatching) failure(ctx context.Context) error {
 	kind := coordinator.ErrRefused
-	if unknown {
+	if d.unknown {
 		kind = coordinator.ErrUnknown
 	}
-	return nil, &coordinator.QuorumError{
-		Op: "put", Kind: kind, Count: quorum.Count{Required: w.w, Live: route.Live}, Causes: causes, Err: ctx.Err(),
-	}
+	return &coordinator.QuorumError{Op: "put", Kind: kind, Count: d.count, Causes: d.causes, Err: ctx.Err()}
 }
 
 // forwardFailure sorts a failed hand-over: passing means that another coordinator may do better;
@@ -204,15 +240,17 @@ func forwardFailure(err error) (passing, sent bool) {
 	if _, ok := errors.AsType[*transport.OverloadError](err); ok {
 		return true, false
 	}
-	f, ok := errors.AsType[*fault](err)
-	if !ok { // a deadline, or the stream broke
-		return true, true
-	}
-	switch f.reason {
-	case pb.Reason_REASON_NOT_READY, pb.Reason_REASON_OVERLOADED, pb.Reason_REASON_STALE_EPOCH, pb.Reason_REASON_QUORUM_UNAVAILABLE,
-		pb.Reason_REASON_CLOCK_OFFSET:
+	if _, ok := errors.AsType[*transport.RefusedError](err); ok {
 		return true, false
-	case pb.Reason_REASON_OUTCOME_UNKNOWN:
+	}
+	if expired, ok := errors.AsType[*transport.ExpiredError](err); ok {
+		return true, expired.Sent
+	}
+	f := toFault(err)
+	switch f.reason {
+	case pb.Reason_REASON_NOT_READY, pb.Reason_REASON_OVERLOADED, pb.Reason_REASON_STALE_EPOCH, pb.Reason_REASON_QUORUM_UNAVAILABLE:
+		return true, false
+	case pb.Reason_REASON_OUTCOME_UNKNOWN, pb.Reason_REASON_INTERNAL: // of a deadline or a broken stream, too
 		return true, true
 	default:
 		return false, false
@@ -225,6 +263,10 @@ func (n *Node) coordinate(ctx context.Context, w *write, avoid []ring.NodeID) (*
 		Item: w.item, N: w.bucket.N, W: w.w, Policy: w.bucket.Policy, Strict: w.strict, Sync: w.sync, Write: w.Write,
 		Explain: w.explain, Avoid: avoid,
 	})
+	if errors.Is(err, storage.ErrFailed) {
+		// The disk failed under the write itself: what it holds after a restart nobody can tell.
+		return nil, &coordinator.QuorumError{Op: "put", Kind: coordinator.ErrUnknown, Count: quorum.Count{Required: w.w}, Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -53,8 +53,13 @@ func (ss *session) enqueue(out outgoing) bool {
 	}
 	if out.size > smallReply && ss.bytes > 0 && ss.bytes+int64(out.size) > ss.o.ReplyBytes {
 		ss.server.counters.overloads.Add(1)
+		// What only read may be asked again; of anything else the caller must not think that it was not done.
+		reason := pb.Reason_REASON_OVERLOADED
+		if out.request == nil || !reads(out.request.Message) {
+			reason = pb.Reason_REASON_OUTCOME_UNKNOWN
+		}
 		out.reply.Body = nil
-		out.reply.Error = peerError(pb.Reason_REASON_OVERLOADED, "the replies that wait for this stream hold too many bytes: try again later")
+		out.reply.Error = peerError(reason, "the replies that wait for this stream hold too many bytes")
 		out.size = 0
 	}
 	ss.bytes += int64(out.size)

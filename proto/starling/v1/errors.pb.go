@@ -50,8 +50,8 @@ const (
 	// Too few replicas acknowledged a write in time: it may or may not take effect; "received" says
 	// how many did. Retrying with the same request id is safe. UNAVAILABLE, or DEADLINE_EXCEEDED.
 	Reason_REASON_OUTCOME_UNKNOWN Reason = 10
-	// The request id is older than the retry window (60 s), or from the future: whether an earlier try
-	// took place is unknown. FAILED_PRECONDITION.
+	// The request id is older than the retry window (60 s): whether an earlier try took place is unknown.
+	// FAILED_PRECONDITION.
 	Reason_REASON_REQUEST_TOO_OLD Reason = 11
 	// The item has as many siblings, or as many bytes, as it may: read it and write one version with
 	// the returned context. FAILED_PRECONDITION.
@@ -62,7 +62,8 @@ const (
 	Reason_REASON_NOT_READY Reason = 14
 	// The ring has changed: fetch it and plan again. ABORTED; coordinators hide it.
 	Reason_REASON_STALE_EPOCH Reason = 15
-	// A clock is further off than max_clock_offset: nothing was done. FAILED_PRECONDITION.
+	// A clock is further off than max_clock_offset, a node's or that of a client which made a request id: nothing was
+	// done. FAILED_PRECONDITION.
 	Reason_REASON_CLOCK_OFFSET Reason = 16
 	// Another cluster's name, id or incarnation. PERMISSION_DENIED.
 	Reason_REASON_WRONG_CLUSTER Reason = 17

@@ -732,7 +732,8 @@ func (x *PutRequest) GetOptions() *WriteOptions {
 type PutResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Dot   *Dot                   `protobuf:"bytes,1,opt,name=dot,proto3" json:"dot,omitempty"`
-	// Covers the written version and what it replaced: what the writer may send with its next put.
+	// Covers the written version and what it replaced: what the writer may send with its next put. Empty when the
+	// item has other versions: the writer must read it before it can replace them.
 	Context []byte `protobuf:"bytes,2,opt,name=context,proto3" json:"context,omitempty"`
 	// Acknowledgements received when the call returned, and how many of them were fallbacks.
 	Acknowledged uint32 `protobuf:"varint,3,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
@@ -2102,7 +2103,7 @@ type ReplicaTrace struct {
 	HintFor string `protobuf:"bytes,5,opt,name=hint_for,json=hintFor,proto3" json:"hint_for,omitempty"`
 	// Asked because another was slow.
 	Hedged bool `protobuf:"varint,6,opt,name=hedged,proto3" json:"hedged,omitempty"`
-	// What it was asked to do: "read", "digest", "write", "write-back", "repair", "hint".
+	// What it was asked to do: "read", "digest", "range", "write" or "write-back".
 	Action string `protobuf:"bytes,7,opt,name=action,proto3" json:"action,omitempty"`
 	// Microseconds after the start of the coordination; answered_us is 0 when no answer came before the reply.
 	AskedUs    uint64 `protobuf:"varint,8,opt,name=asked_us,json=askedUs,proto3" json:"asked_us,omitempty"`

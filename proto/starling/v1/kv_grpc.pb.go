@@ -57,7 +57,9 @@ type KVClient interface {
 	// BatchPut writes up to 1,000 items, each on its own: there is no atomicity across items, and
 	// every item has its own result.
 	BatchPut(ctx context.Context, in *BatchPutRequest, opts ...grpc.CallOption) (*BatchPutResponse, error)
-	// BatchGet reads up to 1,000 items, each with its own result.
+	// BatchGet reads up to 1,000 items, each with its own result. A response holds about 32 MiB of items at
+	// most, or one item that is larger: the keys that would go beyond have the result OVERLOADED
+	// (RESOURCE_EXHAUSTED); ask for those again. There is room for one item in every response.
 	BatchGet(ctx context.Context, in *BatchGetRequest, opts ...grpc.CallOption) (*BatchGetResponse, error)
 	// Query returns items of one partition key in the order of their sort keys (bytewise).
 	Query(ctx context.Context, in *QueryRequest, opts ...grpc.CallOption) (*QueryResponse, error)
@@ -181,7 +183,9 @@ type KVServer interface {
 	// BatchPut writes up to 1,000 items, each on its own: there is no atomicity across items, and
 	// every item has its own result.
 	BatchPut(context.Context, *BatchPutRequest) (*BatchPutResponse, error)
-	// BatchGet reads up to 1,000 items, each with its own result.
+	// BatchGet reads up to 1,000 items, each with its own result. A response holds about 32 MiB of items at
+	// most, or one item that is larger: the keys that would go beyond have the result OVERLOADED
+	// (RESOURCE_EXHAUSTED); ask for those again. There is room for one item in every response.
 	BatchGet(context.Context, *BatchGetRequest) (*BatchGetResponse, error)
 	// Query returns items of one partition key in the order of their sort keys (bytewise).
 	Query(context.Context, *QueryRequest) (*QueryResponse, error)
