@@ -333,3 +333,78 @@ func TestCloseWaitsForWhatLingers(t *testing.T) {
 		}
 	})
 }
+
+func TestSlowNodesAreTriedLast(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newFakeCluster(t, 5)
+		item, places := c.item("k", 1)
+		var outsider *fakeNode
+		for _, n := range c.nodes {
+			if n != places[0] && n != places[1] {
+				outsider = n
+			}
+		}
+		c.see(places[0].id, Slow)
+		route := outsider.coord.Route(item, 1, false)
+		if !slices.Equal(route.Others, []ring.NodeID{places[1].id}) || !slices.Equal(route.Last, []ring.NodeID{places[0].id}) {
+			t.Errorf("route %+v, want the fallback first and the slow owner last", route)
+		}
+		c.see(places[1].id, Slow)
+		route = outsider.coord.Route(item, 1, false)
+		if len(route.Others) != 0 || len(route.Last) != 2 {
+			t.Errorf("route %+v, want both as the last resort", route)
+		}
+		route = outsider.coord.Route(item, 1, true)
+		if !slices.Equal(route.Last, []ring.NodeID{places[0].id}) {
+			t.Errorf("strict route %+v, want the slow owner alone", route)
+		}
+	})
+}
+
+func TestWhenAllAreSlowNobodyIsLeftOut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newFakeCluster(t, 5)
+		item, places := c.item("k", 3)
+		for _, n := range c.nodes {
+			c.see(n.id, Slow)
+		}
+		res := put(t, places[0], PutRequest{Item: item, N: 3, W: 3, Write: write(1, "v", causal.Past{})})
+		if res.Fallbacks != 0 {
+			t.Errorf("%d fallbacks took the part of owners that are only slow", res.Fallbacks)
+		}
+		if _, err := places[0].coord.Get(t.Context(), GetRequest{Item: item, N: 3, R: 3}); err != nil {
+			t.Errorf("get: %v", err)
+		}
+	})
+}
+
+func TestCloseEndsARequestThatWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newFakeCluster(t, 3)
+		item, places := c.item("k", 3)
+		places[1].silent, places[2].silent = true, true
+		failed := make(chan error, 2)
+		go func() {
+			_, err := places[0].coord.Put(t.Context(), PutRequest{Item: item, N: 3, W: 2, Write: write(1, "v", causal.Past{})})
+			failed <- err
+		}()
+		go func() {
+			_, err := places[0].coord.Get(t.Context(), GetRequest{Item: item, N: 3, R: 2})
+			failed <- err
+		}()
+		synctest.Wait()
+		start := time.Now()
+		places[0].coord.Close()
+		if took := time.Since(start); took > 0 {
+			t.Errorf("close took %v", took)
+		}
+		for range 2 {
+			if err := <-failed; !errors.Is(err, ErrQuorum) {
+				t.Errorf("error %v", err)
+			}
+		}
+		if got := places[0].hinted(item); slices.Contains(got, places[0].id) || len(got) != 2 {
+			t.Errorf("hints for %v, want the two owners that never answered and not the node itself", got)
+		}
+	})
+}
