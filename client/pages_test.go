@@ -13,9 +13,10 @@ import (
 	"github.com/starling-db/starling/internal/kvfake"
 )
 
-const stored = 350
+// stored is more than fits on one page of a server unless asked.
+const stored = 1050
 
-// fill stores items in one partition key, sort keys 0000 to 0349.
+// fill stores items in one partition key, sort keys 0000 to 1049.
 func fill(t *testing.T, c *client.Client) {
 	t.Helper()
 	items := make([]client.PutItem, stored)
@@ -38,12 +39,14 @@ func TestQuery(t *testing.T) {
 		first, last string
 		n           int
 	}{
-		{"all", client.Range{}, "0000", "0349", 350},
+		{"all", client.Range{}, "0000", "1049", stored},
 		{"bounds", client.Range{From: []byte("0100"), To: []byte("0299")}, "0100", "0299", 200},
 		{"reverse", client.Range{To: []byte("0299"), Reverse: true}, "0299", "0000", 300},
 		{"limit over pages", client.Range{Limit: 250}, "0000", "0249", 250},
+		{"limit above what servers take", client.Range{Limit: 100_000}, "0000", "1049", stored},
+		{"no limit", client.Range{Limit: -1}, "0000", "1049", stored},
 		{"limit of a page", client.Range{Limit: 100}, "0000", "0099", 100},
-		{"empty bounds", client.Range{From: []byte{}}, "0000", "0349", 350},
+		{"empty bounds", client.Range{From: []byte{}}, "0000", "1049", stored},
 		{"nothing", client.Range{From: []byte("9")}, "", "", 0},
 	}
 	for _, test := range tests {

@@ -42,7 +42,7 @@ const maxPage = 10_000
 func (c *Client) Query(ctx context.Context, bucket string, partition []byte, r Range, opts ...CallOption) iter.Seq2[Page, error] {
 	o := newCallOptions(opts)
 	return func(yield func(Page, error) bool) {
-		left := r.Limit
+		limited, left := r.Limit > 0, max(r.Limit, 0)
 		token := r.Resume
 		for {
 			request := &pb.QueryRequest{
@@ -54,9 +54,11 @@ func (c *Client) Query(ctx context.Context, bucket string, partition []byte, r R
 				yield(Page{}, err)
 				return
 			}
-			left -= len(page.Items)
+			if limited {
+				left = max(left-len(page.Items), 0) // 0 on the wire is the server's own page size
+			}
 			token = page.Resume
-			if !yield(page, nil) || len(token) == 0 || (r.Limit > 0 && left <= 0) {
+			if !yield(page, nil) || len(token) == 0 || limited && left == 0 {
 				return
 			}
 		}

@@ -6,13 +6,21 @@ import (
 	"slices"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/starling-db/starling/proto/starling/v1"
 )
 
-// pageItems is how many items a page of a query or a scan has at most, so that tests turn pages.
-const pageItems = 100
+const (
+	// pageItems is how many items a page of a query or a scan has at most, so that tests turn pages.
+	pageItems = 100
+	// maxQueryLimit is the highest limit that servers take.
+	maxQueryLimit = 10_000
+	// batchReadBytes bounds the items of one BatchGet; one item alone may have more.
+	batchReadBytes = 64 << 10
+)
 
 type kvService struct {
 	pb.UnimplementedKVServer
@@ -89,8 +97,14 @@ func (s *kvService) BatchPut(ctx context.Context, r *pb.BatchPutRequest) (*pb.Ba
 // BatchGet implements pb.KVServer.
 func (s *kvService) BatchGet(ctx context.Context, r *pb.BatchGetRequest) (*pb.BatchGetResponse, error) {
 	reply := &pb.BatchGetResponse{}
+	size := 0
 	for _, key := range r.GetKeys() {
 		ok, err := s.Get(ctx, &pb.GetRequest{Bucket: r.GetBucket(), Key: key, Options: r.GetOptions()})
+		if more := proto.Size(ok); size > 0 && size+more > batchReadBytes {
+			err = Fault(codes.ResourceExhausted, pb.Reason_REASON_OVERLOADED, "the response is full")
+		} else {
+			size += more
+		}
 		if err != nil {
 			reply.Results = append(reply.Results, &pb.BatchGetResult{
 				Result: &pb.BatchGetResult_Error{Error: status.Convert(err).Proto()}})
@@ -103,6 +117,9 @@ func (s *kvService) BatchGet(ctx context.Context, r *pb.BatchGetRequest) (*pb.Ba
 
 // Query implements pb.KVServer.
 func (s *kvService) Query(_ context.Context, r *pb.QueryRequest) (*pb.QueryResponse, error) {
+	if r.GetLimit() > maxQueryLimit {
+		return nil, Fault(codes.InvalidArgument, pb.Reason_REASON_INVALID_ARGUMENT, "the limit is too high")
+	}
 	items, err := s.store().ranged(r.GetBucket(), func(k *pb.ItemKey) bool {
 		return bytes.Equal(k.GetPartitionKey(), r.GetPartitionKey()) &&
 			(r.From == nil || bytes.Compare(k.GetSortKey(), r.From) >= 0) &&
