@@ -87,7 +87,9 @@ func (c *Client) BatchPut(ctx context.Context, bucket string, items []PutItem, o
 }
 
 // BatchGet reads many items, each with its own outcome, in the order of keys. Any number of keys may
-// be given. Options as for Get, but for WithExplain.
+// be given. Nodes answer at most about 32 MiB at once; the rest is asked for again, within the timeout of
+// the whole call, which should be set with the size of the values in mind. Options as for Get, but for
+// WithExplain.
 func (c *Client) BatchGet(ctx context.Context, bucket string, keys []Key, opts ...CallOption) []GetOutcome {
 	o := newCallOptions(opts)
 	outcomes := make([]GetOutcome, len(keys))
@@ -224,7 +226,8 @@ type batchGroup[R any] struct {
 }
 
 // settle hands out the replies that are final and keeps the other items pending. It returns the failure
-// of one of those, nil when there is none.
+// of one of those, nil when there is none: one that wants a second opinion before all others, as that is
+// had at once and but once.
 func (g *batchGroup[R]) settle(replies []batchReply[R]) *attempt {
 	var none R
 	var failed *attempt
@@ -239,12 +242,18 @@ func (g *batchGroup[R]) settle(replies []batchReply[R]) *attempt {
 		if g.session.mayHaveTakenEffect(a) {
 			g.uncertain[item.index] = true
 		}
-		if g.session.judge(a) == final {
+		verdict := g.session.judge(a)
+		if verdict == final {
 			g.done(item.index, none, g.failure(item, a.err))
 			continue
 		}
 		again = append(again, item)
-		failed = &a
+		if verdict == secondOpinion || failed == nil || g.session.judge(*failed) != secondOpinion {
+			failed = &a
+		}
+	}
+	if len(again) < len(g.pending) {
+		g.session.progressed()
 	}
 	g.pending = again
 	return failed

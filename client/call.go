@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
@@ -63,11 +64,13 @@ type session struct {
 	// next is the place on the route of the next try.
 	next  int
 	tries int
+	// wasted counts the tries since the last one that brought a batch forward.
+	wasted int
 	// reached: a try was answered by a node, or may have reached one.
 	reached bool
 	// secondAsked: a try followed a refusal for want of a quorum.
 	secondAsked bool
-	pace        interface{ NextBackOff() time.Duration }
+	pace        *backoff.ExponentialBackOff
 }
 
 func newSession(c *Client, op call) *session {
@@ -86,6 +89,7 @@ func try[T any](ctx context.Context, s *session,
 	addr := s.route[s.next]
 	s.next = (s.next + 1) % len(s.route)
 	s.tries++
+	s.wasted++
 	e, err := s.client.pool.get(addr)
 	if err != nil {
 		return none, &attempt{err: &Error{
@@ -111,19 +115,31 @@ func try[T any](ctx context.Context, s *session,
 // another; the last try gets all.
 func (s *session) tryContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
-	if !ok || len(s.route) == 1 || s.tries >= s.client.tries || s.call.kind == kindOnce {
+	if !ok || len(s.route) == 1 || s.wasted >= s.client.tries || s.call.kind == kindOnce {
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, time.Until(deadline)/2)
 }
 
 // judge decides what follows a failed try. A bucket that this Client has just made is unknown for a
-// moment to nodes that were not among the majority it was made on.
+// moment to nodes that were not among the majority it was made on. There is one second opinion in a call,
+// if there is a second node.
 func (s *session) judge(a attempt) verdict {
 	if a.err.Reason == reasonUnknownBucket && s.client.fresh.has(s.call.to.bucket) {
 		return later
 	}
-	return a.judge(s.call.kind)
+	v := a.judge(s.call.kind)
+	if v == secondOpinion && (s.secondAsked || len(s.route) == 1) {
+		return final
+	}
+	return v
+}
+
+// progressed says that the last try brought a batch forward though some of it must go again: that is no
+// waste, however often it happens.
+func (s *session) progressed() {
+	s.wasted = 0
+	s.pace.Reset()
 }
 
 // mayHaveTakenEffect reports whether a failed try may have changed something after all.
@@ -139,12 +155,12 @@ func (s *session) again(ctx context.Context, a attempt) bool {
 		s.client.wantRefresh()
 	}
 	if verdict == secondOpinion {
-		if s.secondAsked || len(s.route) == 1 {
-			return false
-		}
 		s.secondAsked = true
 	}
-	if verdict == final || ctx.Err() != nil || s.tries >= s.client.tries || !s.client.budget.take() {
+	if verdict == final || ctx.Err() != nil {
+		return false
+	}
+	if s.wasted > 0 && (s.wasted >= s.client.tries || !s.client.budget.take()) {
 		return false
 	}
 	if verdict != later && s.next != 0 {

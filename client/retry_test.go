@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -176,6 +177,39 @@ func TestBatchOutcomesAreSeparate(t *testing.T) {
 	}
 	if errors.Is(outcomes[3].Err, client.ErrOutcomeUnknown) {
 		t.Errorf("what was refused is not unknown: %v", outcomes[3].Err)
+	}
+}
+
+// What a response has no room for is asked for again, more often than tries or their budget would allow.
+func TestBatchGetOfManyResponses(t *testing.T) {
+	cluster := kvfake.Start(t, 1)
+	c := open(t, cluster, client.MaxTries(2))
+	value := make([]byte, 40<<10) // a response has room for one
+	var keys []client.Key
+	for i := range 110 {
+		keys = append(keys, client.NewKey("k", strconv.Itoa(i)))
+		put(t, c, keys[i], string(value))
+	}
+	for i, o := range c.BatchGet(t.Context(), bucket, keys, client.Timeout(time.Minute)) {
+		if o.Err != nil || len(o.Result.Versions) != 1 || len(o.Result.Versions[0].Value) != len(value) {
+			t.Fatalf("%s: %v", keys[i], o.Err)
+		}
+	}
+	if calls := cluster.Nodes[0].Calls("BatchGet"); calls != len(keys) {
+		t.Errorf("%d requests", calls)
+	}
+	// Without progress the tries are used up.
+	before := cluster.Nodes[0].Calls("BatchGet")
+	cluster.Intercept(func(_ context.Context, method string, _ any) error {
+		return kvfake.Fault(codes.ResourceExhausted, pb.Reason_REASON_OVERLOADED, "busy")
+	})
+	for _, o := range c.BatchGet(t.Context(), bucket, keys) {
+		if !errors.Is(o.Err, client.ErrOverloaded) {
+			t.Fatal(o.Err)
+		}
+	}
+	if calls := cluster.Nodes[0].Calls("BatchGet") - before; calls != 2 {
+		t.Errorf("%d requests", calls)
 	}
 }
 
