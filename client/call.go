@@ -18,6 +18,9 @@ type call struct {
 	kind    kind
 	to      target
 	timeout time.Duration
+	// patience is the longest that the first try may take when other nodes are left; it doubles with every
+	// try. 0: no bound but that of tryContext.
+	patience time.Duration
 	// repeated: the request id is the caller's, so there may have been tries before this call.
 	repeated bool
 }
@@ -66,6 +69,8 @@ type session struct {
 	tries int
 	// wasted counts the tries since the last one that brought a batch forward.
 	wasted int
+	// patience is that of the next try.
+	patience time.Duration
 	// reached: a try was answered by a node, or may have reached one.
 	reached bool
 	// secondAsked: a try followed a refusal for want of a quorum.
@@ -75,7 +80,7 @@ type session struct {
 
 func newSession(c *Client, op call) *session {
 	c.budget.earn()
-	return &session{client: c, call: op, route: c.route(op.to), pace: newBackoff()}
+	return &session{client: c, call: op, route: c.route(op.to), patience: op.patience, pace: newBackoff()}
 }
 
 // try makes the next try.
@@ -112,13 +117,20 @@ func try[T any](ctx context.Context, s *session,
 }
 
 // tryContext gives a try half of the time that is left, so that a node that hangs leaves time for
-// another; the last try gets all.
+// another, and less where the call has little patience; the last try gets all.
 func (s *session) tryContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok || len(s.route) == 1 || s.wasted >= s.client.tries || s.call.kind == kindOnce {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, time.Until(deadline)/2)
+	limit := time.Until(deadline) / 2
+	// In a cluster that is slow altogether tries that end early only make it slower, and they cost: a
+	// call must not end because none is left.
+	if s.patience > 0 && s.client.budget.ample() {
+		limit = min(limit, s.patience)
+		s.patience *= 2
+	}
+	return context.WithTimeout(ctx, limit)
 }
 
 // judge decides what follows a failed try. A bucket that this Client has just made is unknown for a

@@ -13,7 +13,7 @@ import (
 // WithExplain.
 func (c *Client) Put(ctx context.Context, bucket string, key Key, value []byte, opts ...CallOption) (*Written, error) {
 	o := newCallOptions(opts)
-	op := writeCall("put", bucket, key, &o)
+	op := writeCall("put", bucket, key, len(value), &o)
 	id, err := c.requestID(&o)
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func (c *Client) Put(ctx context.Context, bucket string, key Key, value []byte, 
 // what is not there is no error. Options as for Put.
 func (c *Client) Delete(ctx context.Context, bucket string, key Key, opts ...CallOption) (*Written, error) {
 	o := newCallOptions(opts)
-	op := writeCall("delete", bucket, key, &o)
+	op := writeCall("delete", bucket, key, 0, &o)
 	id, err := c.requestID(&o)
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (c *Client) Get(ctx context.Context, bucket string, key Key, opts ...CallOp
 	o := newCallOptions(opts)
 	request := &pb.GetRequest{Bucket: bucket, Key: key.proto(), Options: o.read()}
 	to := target{bucket: bucket, partition: key.Partition, spread: true}
-	reply, err := invoke(ctx, c, call{op: "get", to: to, timeout: o.timeout},
+	reply, err := invoke(ctx, c, call{op: "get", to: to, timeout: o.timeout, patience: patience(0)},
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.GetResponse, error) {
 			return e.kv.Get(ctx, request, opts...)
 		})
@@ -72,10 +72,10 @@ func (c *Client) Get(ctx context.Context, bucket string, key Key, opts ...CallOp
 }
 
 // writeCall is a put or a delete of one item. All of an item's writes go to the same live owner, which
-// orders them under one latch.
-func writeCall(op, bucket string, key Key, o *callOptions) call {
+// orders them under one latch; bytes is the size of the value.
+func writeCall(op, bucket string, key Key, bytes int, o *callOptions) call {
 	return call{
-		op: op, kind: kindWrite, timeout: o.timeout, repeated: !o.requestID.IsZero(),
+		op: op, kind: kindWrite, timeout: o.timeout, patience: patience(bytes), repeated: !o.requestID.IsZero(),
 		to: target{bucket: bucket, partition: key.Partition},
 	}
 }

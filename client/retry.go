@@ -89,6 +89,18 @@ func newBackoff() *backoff.ExponentialBackOff {
 }
 
 const (
+	// firstPatience is how long the first try of a call to one item may take while other nodes are left.
+	firstPatience = 500 * time.Millisecond
+	// slowBytes is the slowest rate, in bytes per second, at which a value is expected to travel.
+	slowBytes = 4 << 20
+)
+
+// patience is what a call with a value of so many bytes has with the first node.
+func patience(bytes int) time.Duration {
+	return firstPatience + time.Duration(bytes)*time.Second/slowBytes
+}
+
+const (
 	// budgetMax is how many tries beyond the first may be made in a burst.
 	budgetMax = 100
 	// budgetShare is what each call adds: in the long run one call in five is tried again.
@@ -107,6 +119,13 @@ func (b *budget) earn() {
 	b.mu.Lock()
 	b.spent = max(b.spent-budgetShare, 0)
 	b.mu.Unlock()
+}
+
+// ample reports whether much of the budget is left.
+func (b *budget) ample() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.spent < budgetMax/2
 }
 
 // take reports whether one more try may be made, and counts it.

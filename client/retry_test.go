@@ -213,6 +213,41 @@ func TestBatchGetOfManyResponses(t *testing.T) {
 	}
 }
 
+// With the default timeout a node that hangs costs no more than a moment.
+func TestHangingNodeCostsLittle(t *testing.T) {
+	for name, do := range map[string]func(*client.Client, client.Key) error{
+		"put": func(c *client.Client, key client.Key) error {
+			_, err := c.Put(t.Context(), bucket, key, nil)
+			return err
+		},
+		"delete": func(c *client.Client, key client.Key) error {
+			_, err := c.Delete(t.Context(), bucket, key)
+			return err
+		},
+		"get": func(c *client.Client, key client.Key) error {
+			_, err := c.Get(t.Context(), bucket, key)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster := kvfake.Start(t, 3)
+			c := open(t, cluster)
+			key := client.NewKey("k", "")
+			for _, n := range cluster.Owners(bucket, key.Partition)[:2] {
+				n.Intercept(hang)
+			}
+			start := time.Now()
+			if err := do(c, key); err != nil {
+				t.Fatal(err)
+			}
+			// 0.5 s and 1 s at most; half of what is left would be 7.5 s.
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
 func TestHangingNodeLeavesTimeForAnother(t *testing.T) {
 	cluster := kvfake.Start(t, 3)
 	c := open(t, cluster)
