@@ -45,6 +45,9 @@ func (r replica) mint(ctx context.Context, req coordinator.MintRequest) (coordin
 		}
 		res, commit, err = r.n.store.Put(ctx, put)
 	}
+	if errors.Is(err, causal.ErrClockOffset) { // of the request id: contexts were looked at before
+		r.n.metrics.ClientClockRefused()
+	}
 	if err != nil {
 		return coordinator.Minted{}, err
 	}

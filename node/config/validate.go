@@ -150,7 +150,7 @@ func (c Config) checkLimits() error {
 	for _, n := range []struct {
 		key         string
 		v, from, to int
-	}{{"max-siblings", c.MaxSiblings, 1, 10_000}, {"max-in-flight", c.MaxInFlight, 1, 1 << 20}} {
+	}{{"max-siblings", c.MaxSiblings, 1, 1024}, {"max-in-flight", c.MaxInFlight, 1, 1 << 20}} {
 		if n.v < n.from || n.v > n.to {
 			wrong = append(wrong, fmt.Errorf("%s: %d is not between %d and %d", n.key, n.v, n.from, n.to))
 		}
