@@ -26,9 +26,9 @@ var (
 const (
 	freshWriters   = 12
 	freshReaders   = 12
-	freshTimeout   = 2 * time.Second // of one try of an operation
-	freshTries     = 3               // of a write whose outcome is unknown
-	writesPerItem  = 60              // then the writer goes on with a new item: pasts grow with overwrites
+	freshTimeout   = time.Second // of one try of an operation
+	freshTries     = 3           // of a write whose outcome is unknown
+	writesPerItem  = 60          // then the writer goes on with a new item: pasts grow with overwrites
 	freshMaxOffset = 100 * time.Millisecond
 )
 
@@ -60,7 +60,7 @@ func TestFreshness(t *testing.T) {
 	var workers, faults sync.WaitGroup
 	start := time.Now()
 	for w := range freshWriters {
-		f.items[w].Store(&freshItem{key: key(fmt.Sprintf("w%d-0", w), ""), history: newHistory()})
+		f.items[w].Store(newFreshItem(w, 0))
 		workers.Go(func() { f.write(w, mathrand.New(mathrand.NewPCG(seed, uint64(1+w)))) })
 	}
 	for r := range freshReaders {
@@ -83,6 +83,10 @@ func TestFreshness(t *testing.T) {
 type freshItem struct {
 	key     *pb.ItemKey
 	history *history
+}
+
+func newFreshItem(writer, n int) *freshItem {
+	return &freshItem{key: key(fmt.Sprintf("w%d-%d", writer, n), ""), history: newHistory()}
 }
 
 type freshness struct {
@@ -119,13 +123,13 @@ func (f *freshness) violated(item *freshItem, err error) {
 // write is a writer: one item after the other, each with growing numbers.
 func (f *freshness) write(w int, rng *mathrand.Rand) {
 	for n := 0; f.more(); n++ {
-		item := &freshItem{key: key(fmt.Sprintf("w%d-%d", w, n), ""), history: newHistory()}
-		if last := f.items[w].Swap(item); n > 0 {
+		if n > 0 {
+			last := f.items[w].Swap(newFreshItem(w, n))
 			f.mu.Lock()
 			f.old = append(f.old, last)
 			f.mu.Unlock()
 		}
-		f.writeItem(item, rng)
+		f.writeItem(f.items[w].Load(), rng)
 	}
 }
 

@@ -59,8 +59,11 @@ func (h *history) read(demanded, shown []int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, write := range shown {
-		if _, known := h.replaced[write]; !known || h.refused[write] {
-			return fmt.Errorf("a read shows write %d, which was refused or never made; all: %v", write, shown)
+		if _, known := h.replaced[write]; !known {
+			return fmt.Errorf("a read shows write %d, which was never made; all: %v", write, shown)
+		}
+		if h.refused[write] {
+			return fmt.Errorf("a read shows write %d, which was refused; all: %v", write, shown)
 		}
 		h.shown[write] = true
 	}
