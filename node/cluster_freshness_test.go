@@ -241,12 +241,10 @@ func (f *freshness) readOnce(item *freshItem, rng *mathrand.Rand) (*pb.GetRespon
 
 // disturb makes faults, and takes them back, until ctx ends. At the end everything runs.
 func (f *freshness) disturb(ctx context.Context, rng *mathrand.Rand) {
-	down := -1
+	var down []int
 	defer func() {
 		f.c.Heal()
-		if down >= 0 {
-			f.restart(down)
-		}
+		f.restart(down)
 	}()
 	for {
 		select {
@@ -254,37 +252,46 @@ func (f *freshness) disturb(ctx context.Context, rng *mathrand.Rand) {
 			return
 		case <-time.After(time.Duration(100+rng.IntN(400)) * time.Millisecond):
 		}
-		a := rng.IntN(f.c.Size())
-		b := (a + 1 + rng.IntN(f.c.Size()-1)) % f.c.Size()
-		switch rng.IntN(8) {
-		case 0, 1:
-			f.c.Cut(a, b)
+		switch order := rng.Perm(f.c.Size()); rng.IntN(10) {
+		case 0:
+			f.c.Cut(order[0], order[1])
 			f.cuts++
-		case 2:
-			f.c.CutBoth(a, b)
+		case 1:
+			f.c.CutBoth(order[0], order[1])
 			f.cuts++
-		case 3:
-			f.c.Delay(a, b, time.Duration(10+rng.IntN(200))*time.Millisecond)
-			f.delays++
-		case 4, 5:
-			if down >= 0 {
-				f.restart(down)
-				down = -1
-			} else {
-				down = a
-				f.c.Crash(a)
-				f.crashes++
+		case 2: // what one node sends arrives at each other at another time
+			for _, to := range order[1:] {
+				f.c.Delay(order[0], to, time.Duration(rng.IntN(150))*time.Millisecond)
 			}
+			f.delays++
+		case 3, 4, 5:
+			if len(down) > 0 {
+				f.restart(down)
+				down = nil
+				break
+			}
+			down = order[:1]
+			if rng.IntN(3) == 0 {
+				down = order[:3] // a write may have been on no others
+			}
+			var crashing sync.WaitGroup
+			for _, i := range down {
+				crashing.Go(func() { f.c.Crash(i) })
+			}
+			crashing.Wait()
+			f.crashes += len(down)
 		default:
 			f.c.Heal()
 		}
 	}
 }
 
-func (f *freshness) restart(i int) {
-	if err := f.c.TryStart(i); err != nil {
-		f.c.t.Errorf("restart %s: %v", f.c.Name(i), err)
-		f.stop.Store(true)
+func (f *freshness) restart(nodes []int) {
+	for _, i := range nodes {
+		if err := f.c.TryStart(i); err != nil {
+			f.c.t.Errorf("restart %s: %v", f.c.Name(i), err)
+			f.stop.Store(true)
+		}
 	}
 }
 

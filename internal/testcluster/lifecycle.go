@@ -25,11 +25,12 @@ func (c *Cluster) Start(i int) {
 // TryStart starts a node that is down.
 func (c *Cluster) TryStart(i int) error {
 	m := c.members[i]
+	d := &dialler{network: c.network, conns: map[*linkConn]struct{}{}}
 	o := node.Options{
 		Config: m.cfg, Logger: m.log.logger(m.cfg.Name),
 		Now:    func() time.Time { return time.Now().Add(time.Duration(m.offset.Load())) },
 		Listen: m.listen,
-		Dial:   func(ctx context.Context, addr string) (net.Conn, error) { return c.dial(ctx, i, addr) },
+		Dial:   func(ctx context.Context, addr string) (net.Conn, error) { return c.dial(ctx, d, i, addr) },
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -53,7 +54,7 @@ func (c *Cluster) TryStart(i int) error {
 		}
 		return err
 	}
-	m.node, m.id = started, started.ID()
+	m.node, m.id, m.dialler = started, started.ID(), d
 	return nil
 }
 
@@ -68,10 +69,10 @@ func (m *member) listen(_, addr string) (net.Listener, error) {
 }
 
 // dial is the net.Dial of node i.
-func (c *Cluster) dial(ctx context.Context, i int, addr string) (net.Conn, error) {
+func (c *Cluster) dial(ctx context.Context, d *dialler, i int, addr string) (net.Conn, error) {
 	for j, m := range c.members {
 		if m.peer.addr() == addr {
-			return c.network.dial(ctx, link{i, j}, m.peer)
+			return d.dial(ctx, link{i, j}, m.peer)
 		}
 	}
 	return nil, fmt.Errorf("dial: %s is no node's peer port", addr)
@@ -106,17 +107,16 @@ func (c *Cluster) Crash(i int) {
 	for _, p := range []*port{m.client, m.peer, m.http} {
 		p.sever()
 	}
-	heal := c.network.isolate(i)
+	m.dialler.sever()
 	c.mu.Lock()
 	cfg := vfs.CrashCloneCfg{UnsyncedDataPercent: c.rng.IntN(101), RNG: c.rng}
 	after := m.fs.CrashClone(cfg)
 	c.mu.Unlock()
 	// What still runs works on a disk that nobody looks at any more.
-	ended, cancel := context.WithCancel(context.Background())
-	cancel()
+	ended, cancel := context.WithDeadline(context.Background(), time.Unix(0, 0))
+	defer cancel()
 	_ = m.node.Close(ended)
 	m.node, m.fs = nil, after
-	heal()
 }
 
 // Wipe replaces the disk of a node that is down by an empty one.

@@ -19,13 +19,12 @@ type link struct{ from, to int }
 type network struct {
 	mu      sync.Mutex
 	cut     map[link]bool
-	down    map[int]bool // nodes that are about to crash
 	delay   map[link]time.Duration
 	changed chan struct{} // closed, and replaced, at every change
 }
 
 func newNetwork() *network {
-	return &network{cut: map[link]bool{}, down: map[int]bool{}, delay: map[link]time.Duration{}, changed: make(chan struct{})}
+	return &network{cut: map[link]bool{}, delay: map[link]time.Duration{}, changed: make(chan struct{})}
 }
 
 func (n *network) change(f func()) {
@@ -39,7 +38,7 @@ func (n *network) change(f func()) {
 func (n *network) state(l link) (cut bool, delay time.Duration, changed <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.cut[l] || n.down[l.from] || n.down[l.to], n.delay[l], n.changed
+	return n.cut[l], n.delay[l], n.changed
 }
 
 // pass waits until the link carries data, or done is closed.
@@ -71,30 +70,60 @@ func pause(d time.Duration, done <-chan struct{}) error {
 	}
 }
 
-// dial connects one node to a port of another. It needs both directions.
-func (n *network) dial(ctx context.Context, l link, to *port) (net.Conn, error) {
+// dialler makes the connections of one run of a node to the peer ports of others.
+type dialler struct {
+	network *network
+	mu      sync.Mutex
+	severed bool
+	conns   map[*linkConn]struct{}
+}
+
+// dial connects to a port of another node. It needs both directions of the link.
+func (d *dialler) dial(ctx context.Context, l link, to *port) (net.Conn, error) {
 	back := link{l.to, l.from}
 	for _, way := range []link{l, back} {
-		if err := n.pass(way, ctx.Done()); err != nil {
+		if err := d.network.pass(way, ctx.Done()); err != nil {
 			return nil, fmt.Errorf("dial %s: %w", to.addr(), errors.Join(os.ErrDeadlineExceeded, ctx.Err()))
 		}
 	}
 	if !to.serving() {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: to.inner.Addr(), Err: syscall.ECONNREFUSED}
 	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", to.addr())
+	var plain net.Dialer
+	conn, err := plain.DialContext(ctx, "tcp", to.addr())
 	if err != nil {
 		return nil, err
 	}
-	return &linkConn{Conn: conn, network: n, out: l, in: back, done: make(chan struct{})}, nil
+	c := &linkConn{Conn: conn, dialler: d, out: l, in: back, done: make(chan struct{})}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.severed {
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	d.conns[c] = struct{}{}
+	return c, nil
+}
+
+// sever ends all connections at once, and allows no new ones.
+func (d *dialler) sever() {
+	d.mu.Lock()
+	d.severed = true
+	conns := make([]*linkConn, 0, len(d.conns))
+	for c := range d.conns {
+		conns = append(conns, c)
+	}
+	d.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+	}
 }
 
 // linkConn is the dialling end of a connection between nodes. It holds back both directions, so the other end needs
 // no wrapping.
 type linkConn struct {
 	net.Conn
-	network *network
+	dialler *dialler
 	out, in link
 	once    sync.Once
 	done    chan struct{}
@@ -105,23 +134,22 @@ func (c *linkConn) Read(b []byte) (int, error) {
 	if err != nil {
 		return n, err
 	}
-	return n, c.network.pass(c.in, c.done)
+	return n, c.dialler.network.pass(c.in, c.done)
 }
 
 func (c *linkConn) Write(b []byte) (int, error) {
-	if err := c.network.pass(c.out, c.done); err != nil {
+	if err := c.dialler.network.pass(c.out, c.done); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)
 }
 
 func (c *linkConn) Close() error {
-	c.once.Do(func() { close(c.done) })
+	c.once.Do(func() {
+		close(c.done)
+		c.dialler.mu.Lock()
+		delete(c.dialler.conns, c)
+		c.dialler.mu.Unlock()
+	})
 	return c.Conn.Close()
-}
-
-// isolate cuts a node off until heal is called, which leaves the cuts that were there before.
-func (n *network) isolate(i int) (heal func()) {
-	n.change(func() { n.down[i] = true })
-	return func() { n.change(func() { delete(n.down, i) }) }
 }
