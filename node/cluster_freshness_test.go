@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	freshnessOps  = flag.Int("ops", 0, "successful operations of TestFreshness; 0: 100,000, or 15,000 under the race detector")
+	freshnessOps  = flag.Int("ops", 0, "successful operations of TestFreshness; 0: 25,000, or 15,000 under the race detector")
 	freshnessSeed = flag.Uint64("seed", 0, "seed of TestFreshness; 0: a random one")
 )
 
@@ -39,7 +39,7 @@ const (
 func TestFreshness(t *testing.T) {
 	ops := *freshnessOps
 	if ops == 0 {
-		ops = 100_000
+		ops = 25_000
 		if raced || testing.Short() {
 			ops = 15_000
 		}
