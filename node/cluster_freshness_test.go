@@ -252,6 +252,10 @@ func (f *freshness) disturb(ctx context.Context, rng *mathrand.Rand) {
 			return
 		case <-time.After(time.Duration(100+rng.IntN(400)) * time.Millisecond):
 		}
+		if len(down) > 1 { // little can succeed meanwhile
+			f.restart(down)
+			down = nil
+		}
 		switch order := rng.Perm(f.c.Size()); rng.IntN(10) {
 		case 0:
 			f.c.Cut(order[0], order[1])
