@@ -110,12 +110,36 @@ func peerError(err error) *pb.PeerError {
 }
 
 func faultOf(e *pb.PeerError) *fault {
-	reason := pb.Reason(pb.Reason_value["REASON_"+e.GetReason()])
-	code := codes.Code(e.GetCode())
-	if code == codes.OK || code > codes.Unauthenticated {
-		code = codes.Internal
+	f := &fault{
+		code: codes.Code(e.GetCode()), reason: pb.Reason(pb.Reason_value["REASON_"+e.GetReason()]),
+		message: e.GetMessage(), metadata: e.GetMetadata(),
 	}
-	return &fault{code: code, reason: reason, message: e.GetMessage(), metadata: e.GetMetadata()}
+	if f.code == codes.OK {
+		f.refusedByTransport()
+	}
+	if f.code > codes.Unauthenticated {
+		f.code = codes.Internal
+	}
+	return f
+}
+
+// refusedByTransport fills in what the transport of a peer leaves out: it gives a reason alone.
+func (f *fault) refusedByTransport() {
+	switch f.reason {
+	case pb.Reason_REASON_CLOCK_OFFSET:
+		// It is the clocks of two nodes that differ, not the client's: another node may do what this one did not.
+		f.code, f.reason = codes.Unavailable, pb.Reason_REASON_NOT_READY
+	case pb.Reason_REASON_NOT_READY, pb.Reason_REASON_OUTCOME_UNKNOWN:
+		f.code = codes.Unavailable
+	case pb.Reason_REASON_OVERLOADED:
+		f.code = codes.ResourceExhausted
+	case pb.Reason_REASON_VALUE_TOO_LARGE, pb.Reason_REASON_INVALID_ARGUMENT:
+		f.code = codes.InvalidArgument
+	case pb.Reason_REASON_WRONG_CLUSTER:
+		f.code = codes.PermissionDenied
+	default:
+		f.code = codes.Internal
+	}
 }
 
 // bucketFault is toFault for the errors of a change of buckets.

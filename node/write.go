@@ -250,7 +250,7 @@ func forwardFailure(err error) (passing, sent bool) {
 	switch f.reason {
 	case pb.Reason_REASON_NOT_READY, pb.Reason_REASON_OVERLOADED, pb.Reason_REASON_STALE_EPOCH, pb.Reason_REASON_QUORUM_UNAVAILABLE:
 		return true, false
-	case pb.Reason_REASON_OUTCOME_UNKNOWN, pb.Reason_REASON_INTERNAL: // of a deadline or a broken stream, too
+	case pb.Reason_REASON_OUTCOME_UNKNOWN, pb.Reason_REASON_INTERNAL, pb.Reason_REASON_UNSPECIFIED: // deadlines and broken streams, too
 		return true, true
 	default:
 		return false, false
