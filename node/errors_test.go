@@ -47,7 +47,9 @@ func TestFaults(t *testing.T) {
 // Whether a write may be handed to a second coordinator, and what may be said of it afterwards, hangs on what the first
 // one's failure proves.
 func TestForwardFailure(t *testing.T) {
-	refusal := func(reason string, code codes.Code) error { return faultOf(&pb.PeerError{Reason: reason, Code: uint32(code)}) }
+	refusal := func(reason string, code codes.Code) error {
+		return faultOf(&pb.PeerError{Reason: reason, Code: uint32(code)})
+	}
 	for _, test := range []struct {
 		err           error
 		passing, sent bool
