@@ -74,7 +74,7 @@ func toFault(err error) *fault {
 		f.code, f.reason = codes.ResourceExhausted, pb.Reason_REASON_HINT_BUDGET
 	case errors.Is(err, causal.ErrClockOffset):
 		f.code, f.reason = codes.FailedPrecondition, pb.Reason_REASON_CLOCK_OFFSET
-	case errors.Is(err, causal.ErrBound), errors.Is(err, coordinator.ErrClosed), errors.Is(err, coordinator.ErrNotCoordinator),
+	case errors.Is(err, errClockJumped), errors.Is(err, causal.ErrBound), errors.Is(err, coordinator.ErrClosed), errors.Is(err, coordinator.ErrNotCoordinator),
 		errors.Is(err, storage.ErrFailed), errors.Is(err, storage.ErrClosed):
 		f.code, f.reason = codes.Unavailable, pb.Reason_REASON_NOT_READY
 	case errors.Is(err, context.DeadlineExceeded):

@@ -41,6 +41,8 @@ type Options struct {
 	Config config.Config
 	FS     vfs.FS
 	Now    func() time.Time
+	// Elapsed is a clock that only runs forward, by which jumps of Now are noticed. Nil: the process's own.
+	Elapsed func() time.Duration
 	// Rand is safe for concurrent use.
 	Rand   io.Reader
 	Listen func(network, addr string) (net.Listener, error)
@@ -53,6 +55,10 @@ type Options struct {
 func (o *Options) ensureDefaults() {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Elapsed == nil {
+		start := time.Now()
+		o.Elapsed = func() time.Duration { return time.Since(start) }
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader
@@ -174,7 +180,9 @@ func (n *Node) open(ctx context.Context, undo *cleanup) error {
 	}
 	n.store, n.id = store, ring.NodeID(store.Identity().NodeID)
 	n.clock = causal.NewClock(n.opts.Now, n.cfg.MaxClockOffset, store.HLCBound())
-	n.bound = boundKeeper{clock: n.clock, store: store, raising: make(chan struct{}, 1)}
+	n.bound = boundKeeper{
+		clock: n.clock, store: store, raising: make(chan struct{}, 1), elapsed: n.opts.Elapsed, confirm: n.confirmClock,
+	}
 	store.UseClock(n.clock) // the first write raises the bound: a clock that is wrong now must not leave one behind
 	listeners, err := n.listen(undo)
 	if err != nil {
