@@ -4,9 +4,11 @@ package proctest
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -33,6 +35,9 @@ func Binary() (string, error) {
 func binaryIn(dir string) string { return filepath.Join(dir, "starling") }
 
 func build(path string) error {
+	if err := lookAtSources(); err != nil {
+		return fmt.Errorf("build the server: %w", err)
+	}
 	args, cgo := []string{"build", "-o", path}, "CGO_ENABLED=0"
 	if os.Getenv(RaceEnv) == "1" {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
@@ -43,6 +48,21 @@ func build(path string) error {
 		return fmt.Errorf("build the server: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// lookAtSources looks at every source file that the server may be made of. The go command reuses the results of tests while
+// the files that they looked at stay the same, and it can't see what the build that is started here reads.
+func lookAtSources() error {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("find the module: %w", err)
+	}
+	return filepath.WalkDir(strings.TrimSpace(string(out)), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".go" {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
 }
 
 // RemoveBinary removes what Binary has built. It is for TestMain, when all tests are done.
