@@ -272,22 +272,19 @@ func (r *rangeRun) settleItem(ctx context.Context, item mergedItem) error {
 	}
 	todo := tally.Join(item.join.Digest())
 	done := make(chan writeDone, 2*len(r.list))
-	running := 0
 	for {
 		for _, a := range todo {
-			running++
 			r.c.Events.WriteBack()
 			r.c.linger(func() { done <- writeDone{a.Place, r.writeBack(ctx, a.Place, item)} })
 		}
 		todo = nil
-		if v := tally.Verdict(); v == quorum.Stable && (running == 0 || r.req.R > 1) {
+		if v := tally.Verdict(); v == quorum.Stable {
 			return nil
 		} else if v == quorum.ReadLost {
 			return &QuorumError{Op: "range", Kind: ErrUnstable, Count: tally.Count(), Err: ctx.Err()}
 		}
 		select {
 		case d := <-done:
-			running--
 			if d.err != nil {
 				todo = tally.WriteFailed(d.place)
 			} else {

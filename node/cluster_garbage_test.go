@@ -46,7 +46,7 @@ func TestGarbage(t *testing.T) {
 		{"frames that claim a gigabyte", 64 << 20, hugeClaims},
 		{"bad requests", 64 << 20, badRequests},
 		{"values over the limit", 256 << 20, func(c *cluster) { largeValues(c, maxValue) }},
-		{"contexts", 256 << 20, badContexts},
+		{"contexts", 128 << 20, badContexts},
 		{"request ids", 64 << 20, badRequestIDs},
 		{"services of each port", 64 << 20, servicesOfPorts},
 	} {
