@@ -20,7 +20,9 @@ type Options struct {
 	Rand *rand.Rand
 	// Loss is the probability, 0 to 1, that a packet is lost. Streams lose nothing.
 	Loss float64
-	// MinLatency and MaxLatency bound the one-way delay of packets and of connecting.
+	// Duplicate is the probability, 0 to 1, that a packet arrives a second time, after a latency of its own.
+	Duplicate float64
+	// MinLatency and MaxLatency bound the one-way delay of packets and of connecting. Packets overtake one another.
 	MinLatency, MaxLatency time.Duration
 }
 
@@ -70,6 +72,27 @@ func (n *Network) SetLoss(p float64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.o.Loss = p
+}
+
+// SetDuplicate changes the probability that a packet arrives twice.
+func (n *Network) SetDuplicate(p float64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.o.Duplicate = p
+}
+
+// twice says whether a packet is to arrive a second time.
+func (n *Network) twice() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.o.Duplicate > 0 && n.o.Rand.Float64() < n.o.Duplicate
+}
+
+// Restore undoes one cut.
+func (n *Network) Restore(from, to string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.cuts, link{netip.MustParseAddr(from), netip.MustParseAddr(to)})
 }
 
 // Cut stops everything that from sends to to; open streams between them break. Addresses are IPs.

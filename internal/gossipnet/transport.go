@@ -67,11 +67,20 @@ func (t *Transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	if t.closed() {
 		return now, errClosed
 	}
+	b = slices.Clone(b)
+	t.send(b, to)
+	if t.network.twice() {
+		t.send(slices.Clone(b), to)
+	}
+	return now, nil
+}
+
+// send is one try at delivering a packet.
+func (t *Transport) send(b []byte, to netip.AddrPort) {
 	_, latency, lost := t.network.reach(t.at, to, true)
 	if lost {
-		return now, nil
+		return
 	}
-	b = slices.Clone(b)
 	deliver := func() {
 		// Who is there counts when the packet arrives, not when it leaves.
 		if peer, _, _ := t.network.reach(t.at, to, false); peer != nil {
@@ -83,7 +92,6 @@ func (t *Transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	} else {
 		time.AfterFunc(latency, deliver)
 	}
-	return now, nil
 }
 
 func (t *Transport) receive(b []byte, from netip.AddrPort) {
