@@ -81,6 +81,44 @@ func TestContextCoversAllVersions(t *testing.T) {
 	}
 }
 
+func TestStateDeleteContext(t *testing.T) {
+	own, over := NewPast([]Dot{{1, 10}}, []RequestID{rid(1)}), NewPast([]Dot{{1, 10}, {2, 20}}, []RequestID{rid(1), rid(2)})
+	s := State{Versions: []Version{{Dot: Dot{3, 30}, RequestID: rid(3), Past: own}, {Dot: Dot{4, 40}, RequestID: rid(4), Past: over}}}
+	for _, c := range []struct {
+		name string
+		id   RequestID
+		want Past
+	}{
+		{"there", rid(3), own},
+		{"replaced", rid(2), over},
+		{"replaced by both", rid(1), own},
+		{"unheard of", rid(9), s.Context()},
+		{"no id", RequestID{}, s.Context()},
+	} {
+		if got := s.DeleteContext(c.id); !got.Equal(c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// A delete is done on two replicas, and a value is written there after it. Its client asks again, and the replica that
+// has missed both mints the delete once more, with the context of a read from the others: the value stays everywhere.
+func TestDeleteRepeatedByOneWhoMissedIt(t *testing.T) {
+	old := ver(1, 10, 1, Past{})
+	behind := state(old)
+	done, _ := Mint(Siblings, behind, 2, 20, Write{Context: behind.DeleteContext(rid(2)), RequestID: rid(2), Tombstone: true})
+	ahead, later := Mint(Siblings, done, 3, 30, Write{RequestID: rid(3), Value: []byte("later")})
+	again, _ := Mint(Siblings, behind, 4, 40, Write{Context: ahead.DeleteContext(rid(2)), RequestID: rid(2), Tombstone: true})
+	for _, merged := range []State{Merge(Siblings, ahead, again), Merge(Siblings, again, ahead)} {
+		if len(merged.Versions) != 2 || indexOf(merged.Versions, later.Dot) < 0 {
+			t.Errorf("the value written after the delete is gone: %v", merged)
+		}
+		if indexOf(merged.Versions, old.Dot) >= 0 {
+			t.Errorf("what was deleted is back: %v", merged)
+		}
+	}
+}
+
 func TestStateLiveAndKnown(t *testing.T) {
 	dead := ver(1, 10, 1, NewPast(nil, []RequestID{rid(4)}))
 	dead.Tombstone = true

@@ -109,7 +109,7 @@ func TestReaderOfTheLaterTwinReplacesBoth(t *testing.T) {
 	everyOrder(t, []State{first, second, successor}, 2)
 }
 
-// The next four are Riak's riak_test scenarios of the issue kv679 and FAILURES rows 18, 29.
+// The next four are the scenarios that riak_test calls kv679; docs/failures.md says what happened there.
 
 func TestPutAfterPurgedTombstone(t *testing.T) { // kv679_tombstone
 	a := newReplica()
@@ -160,7 +160,7 @@ func TestActorKeptOverALossWouldLoseData(t *testing.T) {
 	wantRequests(t, Merge(Siblings, sb, lost), 2)
 }
 
-func TestInterleavedWritersDontExplode(t *testing.T) { // FAILURES row 31
+func TestInterleavedWritersDontExplode(t *testing.T) {
 	r := newReplica()
 	var ctx [2]Past
 	for n := 1; n <= 100; n++ {

@@ -102,6 +102,25 @@ func (s State) Known(id RequestID) (v *Version, known bool) {
 	return nil, false
 }
 
+// DeleteContext returns what a delete without a context covers when s is what a read found: everything. But if s knows
+// the request id the delete was done before, and this is its client asking again: then it covers what it did, so that
+// what was written since stays, should the coordinator have missed the delete and mint it once more.
+func (s State) DeleteContext(id RequestID) Past {
+	v, known := s.Known(id)
+	switch {
+	case !known:
+		return s.Context()
+	case v != nil:
+		return v.Past
+	}
+	for i := range s.Versions {
+		if s.Versions[i].Past.Names(id) {
+			return s.Versions[i].Past
+		}
+	}
+	return Past{}
+}
+
 // Live reports whether some version is no tombstone. Expiry is not looked at: it is the reader's view.
 func (s State) Live() bool {
 	for i := range s.Versions {

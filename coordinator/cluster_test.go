@@ -28,9 +28,10 @@ type fakeCluster struct {
 }
 
 type fakeNode struct {
-	c     *fakeCluster
-	id    ring.NodeID
-	coord *Coordinator
+	c        *fakeCluster
+	id       ring.NodeID
+	coord    *Coordinator
+	messages messages
 
 	mu     sync.Mutex
 	items  map[string]causal.State
@@ -68,7 +69,7 @@ func newFakeCluster(t *testing.T, nodes int) *fakeCluster {
 		}
 		n.coord = New(Options{Cluster: n.cluster(), Replicas: n.replicas()})
 		c.nodes[id] = n
-		t.Cleanup(n.coord.Close)
+		t.Cleanup(func() { n.coord.Close(); n.messages.running.Wait() })
 	}
 	return c
 }
@@ -89,15 +90,15 @@ func (n *fakeNode) cluster() Cluster {
 func (n *fakeNode) replicas() Replicas {
 	return Replicas{
 		Mint: n.mint,
-		Write: func(ctx context.Context, id ring.NodeID, req WriteRequest) error {
+		Write: n.messages.write(func(ctx context.Context, id ring.NodeID, req WriteRequest) error {
 			to := n.c.nodes[id]
 			if err := to.reach(ctx); err != nil {
 				return err
 			}
 			to.merge(req.Item, req.State, req.HintFor)
 			return nil
-		},
-		Read: func(ctx context.Context, id ring.NodeID, req ReadRequest) (ReadReply, error) {
+		}),
+		Read: n.messages.read(func(ctx context.Context, id ring.NodeID, req ReadRequest) (ReadReply, error) {
 			to := n.c.nodes[id]
 			if err := to.reach(ctx); err != nil {
 				return ReadReply{}, err
@@ -108,7 +109,7 @@ func (n *fakeNode) replicas() Replicas {
 				reply.State = s
 			}
 			return reply, nil
-		},
+		}),
 		Range: func(ctx context.Context, id ring.NodeID, req RangeRequest) (RangeReply, error) {
 			to := n.c.nodes[id]
 			if err := to.reach(ctx); err != nil {
@@ -171,7 +172,7 @@ func (n *fakeNode) mint(_ context.Context, req MintRequest) (Minted, error) {
 	return Minted{State: s, Version: v, Durable: n.durable}, nil
 }
 
-func (n *fakeNode) durable(context.Context) error { return n.syncErr }
+func (n *fakeNode) durable(_ context.Context, done func(error)) { done(n.syncErr) }
 
 func (n *fakeNode) merge(item causal.ItemKey, s causal.State, hintFor ring.NodeID) {
 	n.mu.Lock()

@@ -19,13 +19,17 @@ import (
 
 // Replicas is how the coordinator reaches data, its own node's included. Every function obeys the
 // deadline of its context.
+//
+// Write and Read don't wait: they call done once, before they return or later, from any goroutine, and no later than
+// soon after the deadline. done is quick. So a request costs no goroutine for each replica, nor one for those that
+// answer after the reply.
 type Replicas struct {
 	// Mint writes a new version into the own copy of the item and returns before that is durable.
 	Mint func(context.Context, MintRequest) (Minted, error)
-	// Write merges a state into a replica's copy and returns once it is as durable as asked.
-	Write func(context.Context, ring.NodeID, WriteRequest) error
-	// Read returns a replica's state of an item, or its digest alone.
-	Read func(context.Context, ring.NodeID, ReadRequest) (ReadReply, error)
+	// Write merges a state into a replica's copy; done is called once it is as durable as asked.
+	Write func(ctx context.Context, to ring.NodeID, req WriteRequest, done func(error))
+	// Read gets a replica's state of an item, or its digest alone.
+	Read func(ctx context.Context, from ring.NodeID, req ReadRequest, done func(ReadReply, error))
 	// Range returns a replica's items between two storage keys.
 	Range func(context.Context, ring.NodeID, RangeRequest) (RangeReply, error)
 	// ItemOf tells which item a range key addresses.
@@ -127,7 +131,9 @@ type Coordinator struct {
 
 	mu      sync.Mutex
 	closed  bool
-	running sync.WaitGroup // requests and what lingers of them
+	late    map[*mailbox]struct{} // of requests that have replied and still wait for answers
+	sweeper *time.Timer           // over late; nil while there are none
+	running sync.WaitGroup        // requests and what lingers of them
 	closing context.Context
 	cancel  context.CancelFunc
 }
@@ -138,18 +144,26 @@ var ErrClosed = errors.New("coordinator is closed")
 // New returns a Coordinator. Close it.
 func New(o Options) *Coordinator {
 	o.EnsureDefaults()
-	c := &Coordinator{Options: o, repairs: make(chan struct{}, o.Repairs)}
+	c := &Coordinator{Options: o, repairs: make(chan struct{}, o.Repairs), late: make(map[*mailbox]struct{})}
 	c.closing, c.cancel = context.WithCancel(context.Background())
 	return c
 }
 
-// Close refuses new requests, cancels the messages still on their way and returns when nothing of
+// Close refuses new requests, gives up the messages still on their way and returns when nothing of
 // any request runs any more.
 func (c *Coordinator) Close() {
 	c.mu.Lock()
 	c.closed = true
+	late := c.late
+	c.late = nil // what comes to it from now on ends at once
+	if c.sweeper != nil {
+		c.sweeper.Stop()
+	}
 	c.mu.Unlock()
 	c.cancel()
+	for m := range late {
+		m.giveUp()
+	}
 	c.running.Wait()
 }
 
@@ -175,13 +189,44 @@ func (c *Coordinator) linger(f func()) {
 }
 
 // messageContext is the context of a request's messages: they outlive the request itself by up to
-// Linger, but neither the coordinator nor their own time.
-func (c *Coordinator) messageContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	timeout := c.Linger
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = max(timeout, deadline.Sub(c.Now()))
+// Linger, but not the coordinator. It keeps no timer: its deadline is for whoever carries the messages.
+func (c *Coordinator) messageContext(ctx context.Context) context.Context {
+	until := time.Now().Add(c.Linger) // not by Options.Now: a wrong wall clock must not shorten a deadline
+	if deadline, ok := ctx.Deadline(); ok && deadline.After(until) {
+		until = deadline
 	}
-	out, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-	stop := context.AfterFunc(c.closing, cancel)
-	return out, func() { stop(); cancel() }
+	return lasting{c.closing, until}
+}
+
+type lasting struct {
+	context.Context
+	until time.Time
+}
+
+// Deadline is when nobody waits for an answer any more.
+func (l lasting) Deadline() (time.Time, bool) { return l.until, true }
+
+// Err also tells that the deadline has passed, though nothing is closed then.
+func (l lasting) Err() error {
+	if err := l.Context.Err(); err != nil {
+		return err
+	}
+	if !time.Now().Before(l.until) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// write is Replicas.Write for those who wait.
+func (c *Coordinator) write(ctx context.Context, to ring.NodeID, req WriteRequest) error {
+	done := make(chan error, 1)
+	c.Replicas.Write(ctx, to, req, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.closing.Done():
+		return ErrClosed
+	}
 }

@@ -214,7 +214,7 @@ func TestAReadThatCantBeMadeStableFails(t *testing.T) {
 		writable := places[0]
 		// The others answer reads and take no writes.
 		r := writable.coord.Replicas
-		r.Write = func(context.Context, ring.NodeID, WriteRequest) error { return errDown }
+		r.Write = func(_ context.Context, _ ring.NodeID, _ WriteRequest, done func(error)) { done(errDown) }
 		coord := New(Options{Cluster: writable.cluster(), Replicas: r})
 		defer coord.Close()
 		_, err := coord.Get(t.Context(), GetRequest{Item: item, N: 3, R: 2, Strict: true})
@@ -406,5 +406,77 @@ func TestCloseEndsARequestThatWaits(t *testing.T) {
 		if got := places[0].hinted(item); slices.Contains(got, places[0].id) || len(got) != 2 {
 			t.Errorf("hints for %v, want the two owners that never answered and not the node itself", got)
 		}
+	})
+}
+
+// A wall clock that is wrong must not shorten, or lengthen, the time that messages have.
+func TestMessagesDoNotLiveByTheWallClock(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newFakeCluster(t, 3)
+		item, places := c.item("k", 3)
+		for _, off := range []time.Duration{-time.Hour, time.Hour} {
+			coord := New(Options{
+				Cluster: places[0].cluster(), Replicas: places[0].replicas(), Now: func() time.Time { return time.Now().Add(off) },
+			})
+			if _, err := coord.Put(t.Context(), PutRequest{Item: item, N: 3, W: 3, Strict: true, Write: write(byte(off>>40), "v", causal.Past{})}); err != nil {
+				t.Errorf("off by %v: %v", off, err)
+			}
+			if _, err := coord.Get(t.Context(), GetRequest{Item: item, N: 3, R: 3, Strict: true}); err != nil {
+				t.Errorf("off by %v: %v", off, err)
+			}
+			until, _ := coord.messageContext(t.Context()).Deadline()
+			if left := time.Until(until); left <= 0 || left > coord.Linger {
+				t.Errorf("off by %v: messages have %v", off, left)
+			}
+			coord.Close()
+		}
+	})
+}
+
+// TestOwnDiskThatStandsStill: the own copy neither answers nor becomes durable, and nobody keeps a deadline for it. Others
+// answer for it, and what waits for it is given up in time.
+func TestOwnDiskThatStandsStill(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newFakeCluster(t, 3)
+		item, places := c.item("k", 3)
+		replicas := places[0].replicas()
+		read, mint := replicas.Read, replicas.Mint
+		replicas.Read = func(ctx context.Context, id ring.NodeID, req ReadRequest, done func(ReadReply, error)) {
+			if id != places[0].id {
+				read(ctx, id, req, done)
+			}
+		}
+		replicas.Mint = func(ctx context.Context, req MintRequest) (Minted, error) {
+			m, err := mint(ctx, req)
+			m.Durable = func(context.Context, func(error)) {}
+			return m, err
+		}
+		coord := New(Options{Cluster: places[0].cluster(), Replicas: replicas})
+		put, err := coord.Put(t.Context(), PutRequest{Item: item, N: 3, W: 2, Strict: true, Write: write(1, "v", causal.Past{})})
+		if err != nil || put.Received != 2 {
+			t.Errorf("put: %+v, %v", put.Count, err)
+		}
+		got, err := coord.Get(t.Context(), GetRequest{Item: item, N: 3, R: 2, Strict: true})
+		if err != nil || len(values(got.State)) != 1 {
+			t.Errorf("get: %v, %v", values(got.State), err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := coord.Get(ctx, GetRequest{Item: item, N: 3, R: 3, Strict: true}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("get from all: %v", err)
+		}
+		waiting := func() int {
+			coord.mu.Lock()
+			defer coord.mu.Unlock()
+			return len(coord.late)
+		}
+		if n := waiting(); n != 3 {
+			t.Errorf("%d requests wait, want 3", n)
+		}
+		time.Sleep(coord.Linger + 2*sweepEvery)
+		if n := waiting(); n != 0 {
+			t.Errorf("%d requests still wait", n)
+		}
+		coord.Close()
 	})
 }

@@ -19,6 +19,8 @@ var (
 	ErrUnstable = errors.New("read not stable: too few replicas took the newest state")
 	// ErrTooFew: a read that too few replicas answered.
 	ErrTooFew = errors.New("too few replicas answered")
+	// ErrNoOwner: fallbacks alone answered a read, and hold nothing of the item. Whether it exists is not known.
+	ErrNoOwner = errors.New("no owner answered, and the fallbacks that did can't tell whether there is anything")
 	// ErrNotCoordinator: this node may not coordinate the item's writes; Route says who may.
 	ErrNotCoordinator = errors.New("this node is no guardian of the item")
 )
@@ -32,7 +34,7 @@ type Cause struct {
 // QuorumError says that a quorum was not reached, and how far it was missed.
 type QuorumError struct {
 	Op   string // "put", "get", "range"
-	Kind error  // ErrRefused, ErrUnknown, ErrUnstable or ErrTooFew
+	Kind error  // ErrRefused, ErrUnknown, ErrUnstable, ErrNoOwner or ErrTooFew
 	quorum.Count
 	Causes []Cause
 	// Err is the context's error when the deadline cut the request short.

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/starling-db/starling/causal"
@@ -30,7 +31,7 @@ type GetResult struct {
 // those behind; it returns once N-R+1 owners hold it, so that no later read of a quorum goes back in time
 // (with R=1 it does not wait). Answers that come after the reply are compared too, and mended.
 //
-// Errors are *QuorumError: ErrRefused, ErrTooFew or ErrUnstable.
+// Errors are *QuorumError: ErrRefused, ErrTooFew, ErrNoOwner or ErrUnstable.
 func (c *Coordinator) Get(ctx context.Context, req GetRequest) (GetResult, error) {
 	if err := c.enter(); err != nil {
 		return GetResult{}, err
@@ -43,24 +44,25 @@ func (c *Coordinator) Get(ctx context.Context, req GetRequest) (GetResult, error
 		return GetResult{}, &QuorumError{Op: "get", Kind: ErrRefused, Count: count}
 	}
 	run := newGetRun(c, req, pl, list, plan)
-	run.msgs, run.cancel = c.messageContext(ctx)
+	run.msgs = c.messageContext(ctx)
+	run.until, _ = run.msgs.Deadline()
 	run.do(run.tally.Start())
 	err := run.await(ctx)
 	count := run.tally.Count()
 	run.explainDigests()
 	result := GetResult{State: run.join, Count: count, Trace: run.trace.done(count.Required, count.Received)}
 	run.trace = nil
-	if run.inFlight == 0 && len(run.tally.Behind()) == 0 {
-		run.cancel()
-		return result, err
+	if run.inFlight == 0 {
+		run.finish()
+	} else {
+		run.leave()
 	}
-	c.linger(run.finish)
 	return result, err
 }
 
 // getRun is one read on its way, used by one goroutine at a time, as putRun is.
 type getRun struct {
-	c      *Coordinator
+	mailbox
 	req    GetRequest
 	pl     *placement
 	list   []candidate
@@ -72,11 +74,10 @@ type getRun struct {
 	causes []Cause
 
 	msgs     context.Context
-	cancel   context.CancelFunc
-	events   chan getEvent
 	inFlight int
 	budgets  []getBudget
 	waiting  []bool // by place: a read is unanswered
+	writing  []bool // by place: a write-back is unanswered
 	digests  []digestAnswer
 }
 
@@ -86,34 +87,42 @@ type digestAnswer struct {
 	digest causal.Digest
 }
 
-type getEvent struct {
-	quorum.Action
-	handle int
-	reply  ReadReply
-	err    error
-}
-
 type getBudget struct {
 	place int
 	at    time.Time
 }
 
 func newGetRun(c *Coordinator, req GetRequest, pl *placement, list []candidate, plan quorum.GetPlan) *getRun {
-	return &getRun{
-		c: c, req: req, pl: pl, list: list, tally: quorum.NewGet(plan), trace: c.newTracer(req.Explain, pl, req.Strict),
-		states: make([]causal.State, len(list)), full: make([]bool, len(list)), waiting: make([]bool, len(list)),
-		// A place is asked for a digest, for the state and to take the join, and repaired: four at most.
-		events: make(chan getEvent, 4*len(list)),
+	flags := make([]bool, 3*len(list))
+	r := &getRun{
+		mailbox: newMailbox(c), req: req, pl: pl, list: list, tally: quorum.NewGet(plan),
+		trace: c.newTracer(req.Explain, pl, req.Strict), states: make([]causal.State, len(list)),
+		full: flags[:len(list)], waiting: flags[len(list) : 2*len(list)], writing: flags[2*len(list):],
 	}
+	r.mailbox.take, r.mailbox.end, r.mailbox.lost = r.takeLate, r.finish, r.unanswered
+	return r
 }
 
+// do asks others first: the own node answers at once, and keeps them waiting meanwhile.
 func (r *getRun) do(actions []quorum.Action) {
-	for _, a := range actions {
-		r.ask(a, false)
+	if len(actions) == 0 || r.msgs.Err() != nil { // closing
+		return
+	}
+	asked := make([]event, len(actions))
+	for i, a := range actions {
+		asked[i] = r.note(a, false)
+	}
+	for _, own := range []bool{false, true} {
+		for _, ev := range asked {
+			if (r.list[ev.place].node == r.c.Cluster.Self) == own {
+				r.send(ev)
+			}
+		}
 	}
 }
 
-func (r *getRun) ask(a quorum.Action, hedged bool) {
+// note makes the event that an answer fills in.
+func (r *getRun) note(a quorum.Action, hedged bool) event {
 	to := r.list[a.Place]
 	m := Message{Node: to.node, Fallback: to.fallback(), HintFor: to.hintFor, Hedged: hedged}
 	switch a.Kind {
@@ -121,6 +130,7 @@ func (r *getRun) ask(a quorum.Action, hedged bool) {
 		m.Action, m.Versions = "write-back", dots(r.join)
 		r.trace.repaired(to.node)
 		r.c.Events.WriteBack()
+		r.writing[a.Place] = true
 	case quorum.ReadDigest:
 		m.Action = "digest"
 	default:
@@ -130,19 +140,45 @@ func (r *getRun) ask(a quorum.Action, hedged bool) {
 		r.waiting[a.Place] = true
 		r.budgets = append(r.budgets, getBudget{a.Place, r.c.Now().Add(r.c.Hedge(to.node))})
 	}
-	handle, join := r.trace.asked(m), r.join
 	r.inFlight++
-	go func() { // ends by r.msgs; finish waits for its event
-		ev := getEvent{Action: a, handle: handle}
-		if a.Kind == quorum.WriteBack {
-			ev.err = r.c.Replicas.Write(r.msgs, to.node, r.writeBack(to, join))
-		} else {
-			ev.reply, ev.err = r.c.Replicas.Read(r.msgs, to.node, ReadRequest{
-				Item: r.req.Item, N: r.req.N, Digest: a.Kind == quorum.ReadDigest, Epoch: r.pl.epoch.Number,
-			})
+	return event{place: a.Place, kind: a.Kind, handle: r.trace.asked(m)}
+}
+
+func (r *getRun) send(ev event) {
+	to := r.list[ev.place]
+	if ev.kind == quorum.WriteBack {
+		r.c.Replicas.Write(r.msgs, to.node, r.writeBack(to, r.join), func(err error) {
+			ev.err = err
+			r.put(ev)
+		})
+		return
+	}
+	r.c.Replicas.Read(r.msgs, to.node, ReadRequest{
+		Item: r.req.Item, N: r.req.N, Digest: ev.kind == quorum.ReadDigest, Epoch: r.pl.epoch.Number,
+	}, func(reply ReadReply, err error) {
+		ev.reply, ev.err = reply, err
+		r.put(ev)
+	})
+}
+
+// takeLate asks for nothing more but that the result be stored: there is nobody left to tell.
+func (r *getRun) takeLate(ev event) bool {
+	r.do(slices.DeleteFunc(r.take(ev), func(a quorum.Action) bool { return a.Kind != quorum.WriteBack }))
+	return r.inFlight == 0
+}
+
+// unanswered are the failures of all that are still waited for.
+func (r *getRun) unanswered() []event {
+	var lost []event
+	for place := range r.list {
+		if r.waiting[place] {
+			lost = append(lost, event{place: place, kind: quorum.ReadFull, handle: -1, err: ErrClosed})
 		}
-		r.events <- ev
-	}()
+		if r.writing[place] {
+			lost = append(lost, event{place: place, kind: quorum.WriteBack, handle: -1, err: ErrClosed})
+		}
+	}
+	return lost
 }
 
 func (r *getRun) writeBack(to candidate, join causal.State) WriteRequest {
@@ -172,45 +208,49 @@ func (r *getRun) await(ctx context.Context) error {
 		case quorum.ReadLost:
 			return r.failed(nil)
 		}
-		select {
-		case ev := <-r.events:
+		if ev, ok := r.next(); ok {
 			r.do(r.take(ev))
+			continue
+		}
+		select {
+		case <-r.ready:
 		case <-timer.C:
 			r.expire(timer)
 		case <-ctx.Done():
 			return r.failed(ctx.Err())
-		case <-r.msgs.Done(): // only a coordinator that is closing ends them before the request
+		case <-r.c.closing.Done():
 			return r.failed(ErrClosed)
 		}
 	}
 }
 
-func (r *getRun) take(ev getEvent) []quorum.Action {
+func (r *getRun) take(ev event) []quorum.Action {
 	r.inFlight--
 	if ev.err != nil {
 		r.trace.answered(ev.handle, ev.err, nil)
-		r.causes = append(r.causes, Cause{r.list[ev.Place].node.String(), ev.err})
+		r.causes = append(r.causes, Cause{r.list[ev.place].node.String(), ev.err})
 	}
-	if ev.Kind == quorum.WriteBack {
+	if ev.kind == quorum.WriteBack {
+		r.writing[ev.place] = false
 		if ev.err != nil {
-			return r.tally.WriteFailed(ev.Place)
+			return r.tally.WriteFailed(ev.place)
 		}
 		r.trace.answered(ev.handle, nil, nil)
-		return r.tally.Wrote(ev.Place)
+		return r.tally.Wrote(ev.place)
 	}
-	r.waiting[ev.Place] = false
+	r.waiting[ev.place] = false
 	if ev.err != nil {
-		return r.tally.Fail(ev.Place)
+		return r.tally.Fail(ev.place)
 	}
-	full := ev.Kind == quorum.ReadFull
+	full := ev.kind == quorum.ReadFull
 	if full {
-		r.states[ev.Place], r.full[ev.Place] = ev.reply.State, true
+		r.states[ev.place], r.full[ev.place] = ev.reply.State, true
 		r.trace.answered(ev.handle, nil, dots(ev.reply.State))
 	} else {
 		r.trace.answered(ev.handle, nil, nil)
 		r.digests = append(r.digests, digestAnswer{ev.handle, ev.reply.Digest})
 	}
-	return r.tally.Replied(ev.Place, full, ev.reply.Digest)
+	return r.tally.Replied(ev.place, full, ev.reply.Digest)
 }
 
 // explainDigests puts to each digest in the trace the versions of the state that has it.
@@ -267,41 +307,48 @@ func (r *getRun) expire(timer *time.Timer) {
 	for _, place := range late {
 		for _, a := range r.tally.Slow(place) {
 			r.c.Events.Hedge()
-			r.ask(a, true)
+			r.send(r.note(a, true))
 		}
 	}
 	timer.Reset(r.nextBudget())
 }
 
 func (r *getRun) failed(cause error) error {
-	kind := ErrTooFew
-	if r.tally.Joined() {
+	kind, count := ErrTooFew, r.tally.Count()
+	switch {
+	case r.tally.Joined():
 		kind = ErrUnstable
+	case count.Received >= count.Required && count.Received == count.Fallbacks:
+		kind = ErrNoOwner
 	}
-	return &QuorumError{Op: "get", Kind: kind, Count: r.tally.Count(), Causes: r.causes, Err: cause}
+	return &QuorumError{Op: "get", Kind: kind, Count: count, Causes: r.causes, Err: cause}
 }
 
-// finish collects the late answers and repairs whoever was behind, unless too much is being
+// finish, once all answers are there, repairs whoever was behind, unless too much is being
 // repaired already: then the next read of the item sees to it.
 func (r *getRun) finish() {
-	defer r.cancel()
-	for r.inFlight > 0 {
-		r.do(r.take(<-r.events))
-	}
 	verdict := r.tally.Verdict()
 	if verdict != quorum.Agreed && verdict != quorum.Stable {
+		r.states = nil
 		return
 	}
-	for _, place := range r.tally.Behind() {
-		select {
-		case r.c.repairs <- struct{}{}:
-		default:
-			r.c.Events.RepairSkipped()
-			continue
-		}
-		r.repair(place)
-		<-r.c.repairs
+	behind := r.tally.Behind()
+	if len(behind) == 0 {
+		r.states = nil // an answer that never comes may hold on to the run
+		return
 	}
+	r.c.linger(func() {
+		for _, place := range behind {
+			select {
+			case r.c.repairs <- struct{}{}:
+			default:
+				r.c.Events.RepairSkipped()
+				continue
+			}
+			r.repair(place)
+			<-r.c.repairs
+		}
+	})
 }
 
 // repair sends the result to a place that answered late with something else. What it holds that
@@ -309,10 +356,8 @@ func (r *getRun) finish() {
 func (r *getRun) repair(place int) {
 	ctx, cancel := context.WithTimeout(context.Background(), r.c.Linger)
 	defer cancel()
-	stop := context.AfterFunc(r.c.closing, cancel)
-	defer stop()
 	r.c.Events.Repair()
-	if r.c.Replicas.Write(ctx, r.list[place].node, r.writeBack(r.list[place], r.join)) != nil {
+	if r.c.write(ctx, r.list[place].node, r.writeBack(r.list[place], r.join)) != nil {
 		r.c.Events.RepairSkipped()
 	}
 }

@@ -27,8 +27,8 @@ type Minted struct {
 	Version causal.Version
 	// Repeated says that the request id was known and nothing was minted.
 	Repeated bool
-	// Durable blocks until the own copy is as durable as asked.
-	Durable func(context.Context) error
+	// Durable calls done, as Replicas.Write does, once the own copy is as durable as asked.
+	Durable func(ctx context.Context, done func(error))
 }
 
 // WriteRequest carries an item's whole state to one replica.

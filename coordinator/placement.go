@@ -80,7 +80,7 @@ func (pl *placement) live(strict bool) int {
 
 // Route is where a write may be coordinated.
 type Route struct {
-	// Owner: this node owns the item and coordinates.
+	// Owner: this node owns the item and coordinates, unless its disk has no room; Others and Last are then left.
 	Owner bool
 	// Others to hand the request to, best first. A write that reached none of them may be
 	// coordinated here when Guardian is set.
@@ -96,15 +96,14 @@ type Route struct {
 // go to a fallback.
 func (c *Coordinator) Route(item causal.ItemKey, n int, strict bool) Route {
 	pl := c.place(item, n, nil)
-	if pl.self >= 0 && pl.self < pl.n {
-		return Route{Owner: true, Live: pl.live(strict)}
-	}
-	r := Route{Guardian: pl.self >= 0 && !strict, Live: pl.live(strict)}
+	owner := pl.self >= 0 && pl.self < pl.n
+	r := Route{Owner: owner, Guardian: pl.self >= 0 && !owner && !strict, Live: pl.live(strict)}
 	for _, id := range c.bySpeed(pl.places[:pl.n]) {
-		switch pl.healthOf(id) {
-		case Up:
+		switch {
+		case id == c.Cluster.Self:
+		case pl.healthOf(id) == Up:
 			r.Others = append(r.Others, id)
-		case Slow:
+		case pl.healthOf(id) == Slow:
 			r.Last = append(r.Last, id)
 		}
 	}

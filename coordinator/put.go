@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/starling-db/starling/causal"
@@ -63,15 +64,18 @@ func (c *Coordinator) Put(ctx context.Context, req PutRequest) (PutResult, error
 		Version: run.minted.Version, State: run.minted.State, Repeated: run.minted.Repeated,
 		Count: count, Trace: run.trace.done(count.Required, count.Received),
 	}
-	run.trace = nil // what comes later is not in it, and belongs to another goroutine
-	c.linger(run.finish)
+	run.trace = nil // what comes later is not in it
+	if run.inFlight == 0 {
+		run.finish()
+	} else {
+		run.leave()
+	}
 	return result, err
 }
 
-// putRun is one write on its way. It is used by one goroutine at a time: the caller's until the
-// verdict, then the one that waits for the stragglers.
+// putRun is one write on its way. It is used by one goroutine at a time: the owner of its mailbox.
 type putRun struct {
-	c      *Coordinator
+	mailbox
 	req    PutRequest
 	pl     *placement
 	tally  *quorum.Put
@@ -80,19 +84,13 @@ type putRun struct {
 	causes []Cause
 
 	msgs     context.Context // of the messages: outlives the request
-	cancel   context.CancelFunc
-	events   chan putEvent // room for one per place: a send never blocks
 	inFlight int
 	sent     []sentState
 	budgets  []budget // of unanswered sends, oldest first
 }
 
-type putEvent struct {
-	place int
-	err   error
-}
-
 type sentState struct {
+	asked    bool
 	answered bool
 	handle   int
 }
@@ -104,10 +102,12 @@ type budget struct {
 }
 
 func newPutRun(c *Coordinator, req PutRequest, pl *placement, plan quorum.PutPlan) *putRun {
-	return &putRun{
-		c: c, req: req, pl: pl, tally: quorum.NewPut(plan), trace: c.newTracer(req.Explain, pl, req.Strict),
-		events: make(chan putEvent, len(pl.places)), sent: make([]sentState, len(pl.places)),
+	r := &putRun{
+		mailbox: newMailbox(c), req: req, pl: pl, tally: quorum.NewPut(plan),
+		trace: c.newTracer(req.Explain, pl, req.Strict), sent: make([]sentState, len(pl.places)),
 	}
+	r.mailbox.take, r.mailbox.end, r.mailbox.lost = r.takeLate, r.finish, r.unanswered
+	return r
 }
 
 // start mints and sends. After an error nothing was written and nothing is on its way.
@@ -122,7 +122,8 @@ func (r *putRun) start(ctx context.Context) error {
 		return err
 	}
 	r.minted = minted
-	r.msgs, r.cancel = r.c.messageContext(ctx)
+	r.msgs = r.c.messageContext(ctx)
+	r.until, _ = r.msgs.Deadline()
 	r.send(sends)
 	return nil
 }
@@ -161,16 +162,15 @@ func (r *putRun) send(sends []quorum.Send) {
 			m.HintFor = write.HintFor
 			r.c.Events.StandIn()
 		}
-		r.sent[s.Place] = sentState{handle: r.trace.asked(m)}
+		r.sent[s.Place] = sentState{asked: true, handle: r.trace.asked(m)}
 		r.budgets = append(r.budgets, budget{s.Place, r.c.Now().Add(r.c.SlowWrite)})
 		r.inFlight++
-		go func() { // ends by r.msgs; finish waits for its event
-			if s.Place == r.pl.self {
-				r.events <- putEvent{s.Place, r.minted.Durable(r.msgs)}
-				return
-			}
-			r.events <- putEvent{s.Place, r.c.Replicas.Write(r.msgs, r.pl.places[s.Place], write)}
-		}()
+		done := func(err error) { r.put(event{place: s.Place, err: err}) }
+		if s.Place == r.pl.self {
+			r.minted.Durable(r.msgs, done)
+			continue
+		}
+		r.c.Replicas.Write(r.msgs, r.pl.places[s.Place], write, done)
 	}
 }
 
@@ -179,14 +179,17 @@ func (r *putRun) await(ctx context.Context) error {
 	timer := time.NewTimer(r.c.SlowWrite)
 	defer timer.Stop()
 	for r.tally.Verdict() == quorum.Pending {
-		select {
-		case ev := <-r.events:
+		if ev, ok := r.next(); ok {
 			r.take(ev)
+			continue
+		}
+		select {
+		case <-r.ready:
 		case <-timer.C:
 			r.expire(timer)
 		case <-ctx.Done():
 			return r.failed(ctx.Err())
-		case <-r.msgs.Done(): // only a coordinator that is closing ends them before the request
+		case <-r.c.closing.Done():
 			return r.failed(ErrClosed)
 		}
 	}
@@ -196,7 +199,23 @@ func (r *putRun) await(ctx context.Context) error {
 	return nil
 }
 
-func (r *putRun) take(ev putEvent) {
+func (r *putRun) takeLate(ev event) bool {
+	r.take(ev)
+	return r.inFlight == 0
+}
+
+// unanswered are the failures of all that are still waited for.
+func (r *putRun) unanswered() []event {
+	var lost []event
+	for place, s := range r.sent {
+		if s.asked && !s.answered {
+			lost = append(lost, event{place: place, err: ErrClosed})
+		}
+	}
+	return lost
+}
+
+func (r *putRun) take(ev event) {
 	r.inFlight--
 	r.sent[ev.place].answered = true
 	r.trace.answered(r.sent[ev.place].handle, ev.err, nil)
@@ -230,18 +249,20 @@ func (r *putRun) failed(cause error) error {
 	return &QuorumError{Op: "put", Kind: ErrUnknown, Count: r.tally.Count(), Causes: r.causes, Err: cause}
 }
 
-// finish waits for the stragglers and then sees to it that every owner that has neither
+// finish, once nothing more is waited for, sees to it that every owner that has neither
 // acknowledged nor got a stand-in is reminded by this node, so that handoff mends it in seconds.
 func (r *putRun) finish() {
-	defer r.cancel()
-	for r.inFlight > 0 {
-		r.take(<-r.events)
+	owed := slices.DeleteFunc(r.tally.Owed(), func(owner int) bool {
+		return owner == r.pl.self // its own copy is here, if not known to be durable yet
+	})
+	if len(owed) == 0 {
+		return
 	}
-	for _, owner := range r.tally.Owed() {
-		if owner != r.pl.self { // its own copy is here, if not known to be durable yet
+	r.c.linger(func() {
+		for _, owner := range owed {
 			r.owe(r.pl.places[owner])
 		}
-	}
+	})
 }
 
 func (r *putRun) owe(owner ring.NodeID) {

@@ -103,12 +103,14 @@ type rangeAnswer struct {
 	err    error
 }
 
-// collect asks R candidates, and another for each that fails or is late.
+// collect asks R candidates, and another for each that fails or is late. One of those that answer must be an owner:
+// fallbacks hold only what they took in somebody's stead, and can't tell what else there is.
 func (r *rangeRun) collect(ctx context.Context) ([]rangeAnswer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan rangeAnswer, len(r.list))
 	asked, failed := 0, 0
+	owner := false
 	var got []rangeAnswer
 	var causes []Cause
 	ask := func(hedged bool) {
@@ -127,10 +129,14 @@ func (r *rangeRun) collect(ctx context.Context) ([]rangeAnswer, error) {
 	hedge := time.NewTimer(r.c.Hedge(r.list[0].node))
 	defer hedge.Stop()
 	fail := func(err error) error {
-		count := quorum.Count{Required: r.req.R, Received: len(got), Live: len(r.list)}
-		return &QuorumError{Op: "range", Kind: ErrTooFew, Count: count, Causes: causes, Err: err}
+		count := quorum.Count{Required: r.req.R, Received: len(got), Live: len(r.list), Fallbacks: fallbacks(r.list, got)}
+		kind := ErrTooFew
+		if count.Received >= count.Required {
+			kind = ErrNoOwner
+		}
+		return &QuorumError{Op: "range", Kind: kind, Count: count, Causes: causes, Err: err}
 	}
-	for len(got) < r.req.R {
+	for len(got) < r.req.R || !owner {
 		select {
 		case a := <-answers:
 			if a.err == nil && !a.reply.Exhausted && len(a.reply.Items) == 0 {
@@ -139,13 +145,16 @@ func (r *rangeRun) collect(ctx context.Context) ([]rangeAnswer, error) {
 			r.trace.answered(a.handle, a.err, nil)
 			if a.err == nil {
 				got = append(got, a)
-				continue
+				owner = owner || !r.list[a.place].fallback()
+			} else {
+				failed++
+				causes = append(causes, Cause{r.list[a.place].node.String(), a.err})
 			}
-			failed++
-			causes = append(causes, Cause{r.list[a.place].node.String(), a.err})
-			if asked < len(r.list) {
+			waiting := asked - failed - len(got)
+			switch {
+			case asked < len(r.list) && (a.err != nil || waiting == 0 && len(got) >= r.req.R && !owner):
 				ask(false)
-			} else if asked-failed < r.req.R {
+			case asked-failed < r.req.R, waiting == 0 && !owner:
 				return nil, fail(ctx.Err())
 			}
 		case <-hedge.C:
@@ -275,7 +284,7 @@ func (r *rangeRun) settleItem(ctx context.Context, item mergedItem) error {
 	for {
 		for _, a := range todo {
 			r.c.Events.WriteBack()
-			r.c.linger(func() { done <- writeDone{a.Place, r.writeBack(ctx, a.Place, item)} })
+			r.writeBack(ctx, a.Place, item, func(err error) { done <- writeDone{a.Place, err} })
 		}
 		todo = nil
 		if v := tally.Verdict(); v == quorum.Stable {
@@ -301,14 +310,15 @@ type writeDone struct {
 	err   error
 }
 
-func (r *rangeRun) writeBack(ctx context.Context, place int, item mergedItem) error {
+func (r *rangeRun) writeBack(ctx context.Context, place int, item mergedItem, done func(error)) {
 	address, err := r.c.Replicas.ItemOf(r.req.Bucket, item.key)
 	if err != nil {
-		return err
+		done(err)
+		return
 	}
 	to := r.list[place]
-	return r.c.Replicas.Write(ctx, to.node, WriteRequest{
+	r.c.Replicas.Write(ctx, to.node, WriteRequest{
 		Item: address, N: r.req.N, Policy: r.req.Policy, State: item.join, Sync: r.req.Sync,
 		HintFor: to.hintFor, Epoch: r.pl.epoch.Number,
-	})
+	}, done)
 }

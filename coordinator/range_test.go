@@ -2,11 +2,14 @@ package coordinator
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/starling-db/starling/causal"
 	"github.com/starling-db/starling/ring"
@@ -116,6 +119,39 @@ func TestRangeWritesBackWhatDiffers(t *testing.T) {
 		}
 		if holders < 2 {
 			t.Errorf("%d owners hold what was shown, want 2", holders)
+		}
+	})
+}
+
+// TestRangeWantsAnOwner: fallbacks know nothing of what an item held before they stood in, so a page that only they answered
+// would leave it out.
+func TestRangeWantsAnOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 5)
+		item, places := c.item("p", 5)
+		item.Sort = []byte("a")
+		places[0].merge(item, mintOn(causal.State{}, 9, 2000, write(1, "v", causal.Past{})), ring.NodeID{})
+		places[0].delay = 300 * time.Millisecond
+		c.see(places[1].id, Down)
+		c.see(places[2].id, Down)
+		prefix := []byte(encodeItem(causal.ItemKey{Bucket: 1, Partition: item.Partition}))
+		req := ReadRange{
+			Bucket: item.Bucket, N: 3, R: 2, Token: ring.TokenOf(item.Bucket, item.Partition),
+			Start: prefix, End: append(bytes.Clone(prefix), 0xff), LimitItems: 5,
+		}
+		page, err := places[3].coord.Range(t.Context(), req)
+		if err != nil || len(page.Items) != 1 || page.Fallbacks != 2 {
+			t.Errorf("a late owner: %d items, %d fallbacks, %v", len(page.Items), page.Fallbacks, err)
+		}
+		places[0].down = true
+		if page, err := places[4].coord.Range(t.Context(), req); !errors.Is(err, ErrNoOwner) {
+			t.Errorf("no owner: %d items, %v, want %v", len(page.Items), err, ErrNoOwner)
+		}
+		places[0].down, places[0].silent = false, true
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if page, err := places[4].coord.Range(ctx, req); !errors.Is(err, ErrNoOwner) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a silent owner: %d items, %v", len(page.Items), err)
 		}
 	})
 }

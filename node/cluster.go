@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/starling-db/starling/node/config"
 	"github.com/starling-db/starling/node/membership"
 	"github.com/starling-db/starling/node/state"
 	pb "github.com/starling-db/starling/proto/starling/v1"
@@ -78,6 +80,9 @@ func (n *Node) nodeStatus(snap *state.Snapshot, id ring.NodeID, hints []*pb.Hint
 	if id == n.id {
 		out.Reason = n.notReadyReason()
 		out.Ready = out.Reason == ""
+		if space := n.store.Space(); out.Ready && space.Full {
+			out.Reason = fmt.Sprintf("refuses writes: the disk has %s free and keeps %s in reserve", config.Bytes(space.Free), config.Bytes(space.Reserve))
+		}
 	} else if seen, ok := n.members.Node(id); ok {
 		out.Ready = seen.Meta.GetReady() && out.Liveness == pb.Liveness_LIVENESS_ALIVE
 		if out.Liveness != pb.Liveness_LIVENESS_ALIVE {

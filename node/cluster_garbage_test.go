@@ -117,9 +117,9 @@ func noiseOnEveryPort(c *cluster) {
 		}
 	}
 	_ = udp.Close()
-	if log := c.Log(1); !strings.Contains(log, "refused what is no gossip") {
-		c.t.Error("the noise on the gossip port is not in the log")
-	}
+	c.Eventually("the noise on the gossip port is in the log", func() bool {
+		return strings.Contains(c.Log(1), "refused what is no gossip")
+	})
 	c.stillServes() // while the silent ones hold their connections
 	for _, conn := range silent {
 		_ = conn.Close()
@@ -341,7 +341,7 @@ func badRequestIDs(c *cluster) {
 		reason pb.Reason
 	}{
 		{"from the future", -time.Hour, pb.Reason_REASON_CLOCK_OFFSET},
-		{"a little from the future", -2 * time.Second, pb.Reason_REASON_CLOCK_OFFSET},
+		{"a little from the future", -30 * time.Second, pb.Reason_REASON_CLOCK_OFFSET},
 		{"too old", causal.RetryWindow + 2*time.Second, pb.Reason_REASON_REQUEST_TOO_OLD},
 		{"of 1970", time.Duration(time.Now().UnixNano()), pb.Reason_REASON_REQUEST_TOO_OLD},
 	} {

@@ -19,13 +19,15 @@ func TestContextOfARepeatedPut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine := &pb.PutRequest{Key: k, Value: []byte("mine"), RequestId: id[:]}
+	// At all owners, so that whoever is asked next knows of it.
+	everywhere := &pb.WriteOptions{W: all, Mode: pb.QuorumMode_QUORUM_MODE_STRICT}
+	mine := &pb.PutRequest{Key: k, Value: []byte("mine"), RequestId: id[:], Options: everywhere}
 	c.put(0, mine)
 	if again := c.put(1, mine); !again.GetRepeated() || len(again.GetContext()) == 0 {
 		t.Errorf("a retry of a put that is still there, and alone, has its context: %v", again)
 	}
 	got := c.want(1, "", k, "mine")
-	c.put(2, &pb.PutRequest{Key: k, Value: []byte("theirs"), Context: got.GetContext()})
+	c.put(2, &pb.PutRequest{Key: k, Value: []byte("theirs"), Context: got.GetContext(), Options: everywhere})
 	again := c.put(0, mine)
 	if !again.GetRepeated() {
 		t.Fatalf("the retry counts as a new write: %v", again)

@@ -108,7 +108,8 @@ func contextOfAPut(c *cluster) {
 	if first.GetVersions() != 1 || len(first.GetContext()) == 0 {
 		c.t.Fatalf("a first put: %v", first)
 	}
-	second := c.put(1, &pb.PutRequest{Key: k, Value: []byte("2"), Context: first.GetContext()})
+	// All owners hear of it: any of them may coordinate the third.
+	second := c.put(1, &pb.PutRequest{Key: k, Value: []byte("2"), Context: first.GetContext(), Options: &pb.WriteOptions{W: all, Mode: pb.QuorumMode_QUORUM_MODE_STRICT}})
 	if second.GetVersions() != 1 || len(second.GetContext()) == 0 {
 		c.t.Fatalf("a put with a context: %v", second)
 	}

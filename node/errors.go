@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -18,8 +19,14 @@ import (
 	"github.com/starling-db/starling/storage"
 )
 
-// errorDomain is the domain of every ErrorInfo that Starling sends.
-const errorDomain = "starling"
+const (
+	// errorDomain is the domain of every ErrorInfo that Starling sends.
+	errorDomain = "starling"
+	// failurePrefix and the id of a node are the key under which the metadata says why that replica failed, in
+	// maxFailure bytes at most.
+	failurePrefix = "failed-"
+	maxFailure    = 200
+)
 
 // fault is an error on its way to a client: a gRPC code, a documented reason, a sentence, numbers.
 type fault struct {
@@ -60,6 +67,11 @@ func toFault(err error) *fault {
 	if q, ok := errors.AsType[*coordinator.QuorumError](err); ok {
 		return quorumFault(q)
 	}
+	if full, ok := errors.AsType[*storage.DiskFullError](err); ok {
+		return &fault{code: codes.Unavailable, reason: pb.Reason_REASON_DISK_FULL, message: err.Error(), metadata: map[string]string{
+			"free": strconv.FormatUint(full.Free, 10), "reserve": strconv.FormatUint(full.Reserve, 10),
+		}}
+	}
 	f := &fault{code: codes.Internal, reason: pb.Reason_REASON_INTERNAL, message: err.Error()}
 	_, limit := errors.AsType[*storage.LimitError](err)
 	_, budget := errors.AsType[*storage.HintBudgetError](err)
@@ -89,6 +101,9 @@ func quorumFault(q *coordinator.QuorumError) *fault {
 	f := &fault{code: codes.Unavailable, message: q.Error(), metadata: map[string]string{
 		"required": strconv.Itoa(q.Required), "received": strconv.Itoa(q.Received), "live": strconv.Itoa(q.Live),
 	}}
+	for _, c := range q.Causes {
+		f.metadata[failurePrefix+c.Node] = cut(c.Err.Error(), maxFailure)
+	}
 	switch q.Kind {
 	case coordinator.ErrRefused:
 		f.reason = pb.Reason_REASON_QUORUM_UNAVAILABLE
@@ -101,6 +116,15 @@ func quorumFault(q *coordinator.QuorumError) *fault {
 		f.code = codes.DeadlineExceeded
 	}
 	return f
+}
+
+// cut shortens a text to a number of bytes, between two characters.
+func cut(s string, most int) string {
+	for len(s) > most {
+		_, size := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-size]
+	}
+	return s
 }
 
 // peerError carries a fault to another node, and faultOf back.
@@ -129,7 +153,7 @@ func (f *fault) refusedByTransport() {
 	case pb.Reason_REASON_CLOCK_OFFSET:
 		// It is the clocks of two nodes that differ, not the client's: another node may do what this one did not.
 		f.code, f.reason = codes.Unavailable, pb.Reason_REASON_NOT_READY
-	case pb.Reason_REASON_NOT_READY, pb.Reason_REASON_OUTCOME_UNKNOWN:
+	case pb.Reason_REASON_NOT_READY, pb.Reason_REASON_OUTCOME_UNKNOWN, pb.Reason_REASON_DISK_FULL:
 		f.code = codes.Unavailable
 	case pb.Reason_REASON_OVERLOADED:
 		f.code = codes.ResourceExhausted

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -25,6 +26,7 @@ func TestFaults(t *testing.T) {
 		{&storage.TooOldError{}, codes.FailedPrecondition, pb.Reason_REASON_REQUEST_TOO_OLD},
 		{&storage.LimitError{}, codes.FailedPrecondition, pb.Reason_REASON_TOO_MANY_SIBLINGS},
 		{&storage.HintBudgetError{}, codes.ResourceExhausted, pb.Reason_REASON_HINT_BUDGET},
+		{&storage.DiskFullError{Free: 1, Reserve: 2}, codes.Unavailable, pb.Reason_REASON_DISK_FULL},
 		{&storage.FailedError{Cause: errors.New("io")}, codes.Unavailable, pb.Reason_REASON_NOT_READY},
 		{&causal.OffsetError{}, codes.FailedPrecondition, pb.Reason_REASON_CLOCK_OFFSET},
 		{&causal.ContextError{Problem: "x"}, codes.InvalidArgument, pb.Reason_REASON_INVALID_CONTEXT},
@@ -44,6 +46,17 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// A client learns which replicas failed, and why, also when it asked another node.
+func TestFailuresOfReplicas(t *testing.T) {
+	err := &coordinator.QuorumError{Kind: coordinator.ErrUnknown, Count: quorum.Count{Required: 2, Received: 1}, Causes: []coordinator.Cause{
+		{Node: "a", Err: errors.New("gone")}, {Node: "b", Err: errors.New(strings.Repeat("ü", maxFailure))},
+	}}
+	got := faultOf(peerError(err)).metadata
+	if got["failed-a"] != "gone" || got["failed-b"] != strings.Repeat("ü", maxFailure/2) || got["received"] != "1" {
+		t.Fatal(got)
+	}
+}
+
 // Whether a write may be handed to a second coordinator, and what may be said of it afterwards, hangs on what the first
 // one's failure proves.
 func TestForwardFailure(t *testing.T) {
@@ -60,9 +73,10 @@ func TestForwardFailure(t *testing.T) {
 		{&transport.ExpiredError{Sent: true}, true, true},
 		{&transport.OverloadError{}, true, false},
 		{&transport.RefusedError{}, true, false},
-		{&transport.ClockError{Err: errors.New("off")}, true, true},
+		{&transport.ClockError{Err: &causal.OffsetError{}}, true, true},
 		{refusal("OVERLOADED", codes.ResourceExhausted), true, false},
 		{refusal("NOT_READY", codes.Unavailable), true, false},
+		{refusal("DISK_FULL", codes.Unavailable), true, false},
 		{refusal("CLOCK_OFFSET", codes.OK), true, false},                  // the peer's transport: our clocks differ
 		{refusal("CLOCK_OFFSET", codes.FailedPrecondition), false, false}, // its coordinator: the client's clock is off
 		{refusal("OUTCOME_UNKNOWN", codes.OK), true, true},

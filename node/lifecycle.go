@@ -341,7 +341,7 @@ func (n *Node) shutDown(ctx context.Context) {
 	errs := []error{n.replicaSrv.Close(ctx)}
 	n.peerSrv.Stop()
 	n.pool.Close()
-	n.tasks.Wait()
+	n.workers.Close()
 	n.loops.Wait()
 	n.state.Close()
 	errs = append(errs, n.members.Close(), n.httpSrv.Close(ctx), n.store.Close())
@@ -363,4 +363,5 @@ func (n *Node) stopClients(ctx context.Context) {
 		n.clientSrv.Stop()
 		<-stopped
 	}
+	n.sessions.Wait()
 }

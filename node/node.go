@@ -21,7 +21,9 @@ import (
 	"github.com/starling-db/starling/causal"
 	"github.com/starling-db/starling/coordinator"
 	"github.com/starling-db/starling/hinted"
+	"github.com/starling-db/starling/internal/pace"
 	"github.com/starling-db/starling/internal/transport"
+	"github.com/starling-db/starling/internal/workers"
 	"github.com/starling-db/starling/node/admission"
 	"github.com/starling-db/starling/node/config"
 	"github.com/starling-db/starling/node/membership"
@@ -95,6 +97,7 @@ type Node struct {
 	coordinator *coordinator.Coordinator
 	hints       *hinted.Replayer
 	admission   *admission.Gate
+	pace        *pace.Gate // of requests about one item
 	metrics     *telemetry.Metrics
 	offsets     clockOffsets
 	lastAnswer  sync.Map // ring.NodeID -> time.Time, of the members only
@@ -115,16 +118,26 @@ type Node struct {
 	// announced is whether gossip was last told that the node is ready.
 	announced atomic.Bool
 
-	stopping  context.Context // ends when Close begins
-	stop      context.CancelFunc
-	cancel    context.CancelFunc // ends the loops
-	loops     sync.WaitGroup
-	tasks     sync.WaitGroup // requests of peers
-	done      chan struct{}  // closed when the node has stopped, by itself or by Close
-	failed    chan error     // what stops it by itself; room for one
-	closeOnce sync.Once
-	err       error // set before done is closed
+	stopping       context.Context // ends when Close begins
+	stop           context.CancelFunc
+	cancel         context.CancelFunc // ends the loops
+	loops          sync.WaitGroup
+	workers        *workers.Pool // requests
+	waitingReplies atomic.Int64  // bytes, of all sessions
+	sessionCounts  sessionCounts
+	sessions       sync.WaitGroup // readers and writers of sessions
+	done           chan struct{}  // closed when the node has stopped, by itself or by Close
+	failed         chan error     // what stops it by itself; room for one
+	closeOnce      sync.Once
+	err            error // set before done is closed
 }
+
+// keptWorkers bounds the goroutines that are kept for the next requests, each with a stack of some kilobytes, and keptFor
+// is for how long: what a burst needed is soon given back.
+const (
+	keptWorkers = 1024
+	keptFor     = 5 * time.Second
+)
 
 // Start opens the data directory, binds the ports and starts the node. It returns with everything running, but the
 // node may still wait for its cluster: Ready tells. ctx bounds the start alone. Errors are those of the
@@ -138,11 +151,14 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		opts: o, cfg: o.Config, log: o.Logger, ready: make(chan struct{}), done: make(chan struct{}),
 		failed: make(chan error, 1), exchange: make(chan ring.NodeID, exchangeQueue), drops: make(chan struct{}, 1),
 		admission: admission.New(int64(o.Config.MaxInFlight), int64(o.Config.MaxInFlightBytes)),
+		pace:      pace.NewGate(pace.Options{Min: minPace, Start: startPace, Max: o.Config.MaxInFlight}, o.Now),
 		metrics:   telemetry.NewMetrics(Version),
+		workers:   workers.New(keptWorkers, keptFor),
 	}
 	n.stopping, n.stop = context.WithCancel(context.Background())
 	n.setPhase("starting")
 	undo := &cleanup{}
+	undo.add(func() error { n.workers.Close(); return nil })
 	if err := n.open(ctx, undo); err != nil {
 		return nil, errors.Join(err, undo.run())
 	}
@@ -163,13 +179,21 @@ func (c *cleanup) run() error {
 	return errors.Join(errs...)
 }
 
+// itemCache is a setting in the storage's terms, where 0 is the default.
+func itemCache(b config.Bytes) int64 {
+	if b == 0 {
+		return -1
+	}
+	return int64(b)
+}
+
 // open makes the parts in the order in which they depend on each other.
 func (n *Node) open(ctx context.Context, undo *cleanup) error {
 	store, err := storage.Open(storage.Options{
 		Dir: n.cfg.Dir, FS: n.opts.FS, Name: n.cfg.Name, Rand: n.opts.Rand, Logger: n.log,
-		CacheBytes: int64(n.cfg.CacheBytes), MemTableBytes: int64(n.cfg.MemTableBytes),
+		CacheBytes: int64(n.cfg.CacheBytes), MemTableBytes: int64(n.cfg.MemTableBytes), ItemCacheBytes: itemCache(n.cfg.ItemCacheBytes),
 		HintBytesPerTarget: int64(n.cfg.HintBytesPerTarget), HintBytesTotal: int64(n.cfg.HintBytes),
-		MaxSiblings: n.cfg.MaxSiblings, MaxStateBytes: int64(n.cfg.MaxStateBytes),
+		MaxSiblings: n.cfg.MaxSiblings, MaxStateBytes: int64(n.cfg.MaxStateBytes), DiskReserve: int64(n.cfg.DiskReserve),
 	})
 	if err != nil {
 		return err

@@ -35,6 +35,11 @@ func (p peers) callOn(ctx context.Context, send lane, id ring.NodeID, req *pb.Pe
 	}
 	start := p.n.opts.Now()
 	reply, err := send(ctx, transport.Peer{ID: transport.NodeID(id), Addr: addr}, req)
+	return p.came(id, req, start, reply, err)
+}
+
+// came looks at an answer on its way to who asked.
+func (p peers) came(id ring.NodeID, req *pb.PeerRequest, start time.Time, reply *pb.PeerReply, err error) (*pb.PeerReply, error) {
 	end := p.n.opts.Now()
 	outcome := p.outcomeOf(err, req, end.Sub(start))
 	if outcome == membership.OK {
@@ -47,6 +52,23 @@ func (p peers) callOn(ctx context.Context, send lane, id ring.NodeID, req *pb.Pe
 	return reply, err
 }
 
+// start sends one request to a peer; done is told what call would have returned, by the deadline of ctx.
+func (p peers) start(ctx context.Context, id ring.NodeID, req *pb.PeerRequest, done func(*pb.PeerReply, error)) {
+	addr, ok := p.n.peerAddr(id)
+	if !ok {
+		done(nil, &transport.UnreachableError{Peer: transport.Peer{ID: transport.NodeID(id)}, Err: errNoAddress})
+		return
+	}
+	begun := p.n.opts.Now()
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(p.n.cfg.RequestTimeout)
+	}
+	p.n.pool.Start(deadline, transport.Peer{ID: transport.NodeID(id), Addr: addr}, req, func(reply *pb.PeerReply, err error) {
+		done(p.came(id, req, begun, reply, err))
+	})
+}
+
 var errNoAddress = errors.New("no address of it is known yet")
 
 // outcomeOf sorts an error by what it says of the peer's health. An answer, even a refusal, is a sign of life. A call
@@ -55,6 +77,9 @@ var errNoAddress = errors.New("no address of it is known yet")
 func (p peers) outcomeOf(err error, req *pb.PeerRequest, took time.Duration) membership.Outcome {
 	if err == nil {
 		return membership.OK
+	}
+	if errors.Is(err, transport.ErrClosed) {
+		return membership.Ignored // it is this node that ends
 	}
 	if _, answered := errors.AsType[*transport.PeerError](err); answered {
 		return membership.OK
@@ -72,9 +97,10 @@ func (p peers) outcomeOf(err error, req *pb.PeerRequest, took time.Duration) mem
 	return membership.Ignored
 }
 
-func (p peers) write(ctx context.Context, id ring.NodeID, req coordinator.WriteRequest) error {
+func (p peers) write(ctx context.Context, id ring.NodeID, req coordinator.WriteRequest, done func(error)) {
 	if id == p.n.id {
-		return p.n.local().write(ctx, req)
+		p.n.local().write(ctx, req, done)
+		return
 	}
 	msg := &pb.WriteState{
 		Item: addressOf(req.Item), State: causal.AppendState(nil, req.State), Conflict: conflictProto(req.Policy),
@@ -83,21 +109,31 @@ func (p peers) write(ctx context.Context, id ring.NodeID, req coordinator.WriteR
 	if !req.HintFor.IsZero() {
 		msg.HintFor = req.HintFor[:]
 	}
-	_, err := p.call(ctx, id, &pb.PeerRequest{Epoch: req.Epoch, Body: &pb.PeerRequest_Write{Write: msg}})
-	return err
+	p.start(ctx, id, &pb.PeerRequest{Epoch: req.Epoch, Body: &pb.PeerRequest_Write{Write: msg}}, func(_ *pb.PeerReply, err error) { done(err) })
 }
 
-func (p peers) read(ctx context.Context, id ring.NodeID, req coordinator.ReadRequest) (coordinator.ReadReply, error) {
+func (p peers) read(ctx context.Context, id ring.NodeID, req coordinator.ReadRequest, done func(coordinator.ReadReply, error)) {
 	if id == p.n.id {
-		return p.n.local().read(ctx, req)
+		// Not here: the disk may be slow, and whoever asks has others to wait for.
+		p.n.workers.Go(func() { p.n.local().read(req, done) })
+		return
 	}
-	reply, err := p.call(ctx, id, &pb.PeerRequest{Epoch: req.Epoch, Body: &pb.PeerRequest_Read{Read: &pb.ReadState{
+	p.start(ctx, id, &pb.PeerRequest{Epoch: req.Epoch, Body: &pb.PeerRequest_Read{Read: &pb.ReadState{
 		Item: addressOf(req.Item), DigestOnly: req.Digest, N: uint32(req.N),
-	}}})
-	if err != nil {
-		return coordinator.ReadReply{}, err
-	}
-	var out coordinator.ReadReply
+	}}}, func(reply *pb.PeerReply, err error) {
+		if err != nil {
+			done(coordinator.ReadReply{}, err)
+			return
+		}
+		done(p.readReply(id, req, reply))
+	})
+}
+
+func (p peers) readReply(id ring.NodeID, req coordinator.ReadRequest, reply *pb.PeerReply) (coordinator.ReadReply, error) {
+	var (
+		out coordinator.ReadReply
+		err error
+	)
 	if copy(out.Digest[:], reply.GetRead().GetDigest()) != len(out.Digest) {
 		return out, p.malformed(id, "a digest of the wrong size")
 	}

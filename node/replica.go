@@ -54,7 +54,11 @@ func (r replica) mint(ctx context.Context, req coordinator.MintRequest) (coordin
 	if res.Repeated {
 		r.n.metrics.RepeatedPut()
 	}
-	return coordinator.Minted{State: res.State, Version: res.Version, Repeated: res.Repeated, Durable: commit.Wait}, nil
+	return coordinator.Minted{State: res.State, Version: res.Version, Repeated: res.Repeated, Durable: durable(commit)}, nil
+}
+
+func durable(c storage.Commit) func(context.Context, func(error)) {
+	return func(_ context.Context, done func(error)) { c.Then(done) }
 }
 
 // checkWrite says why a state can't be taken: the plan is stale, this node has no part in it, or its dots are
@@ -103,13 +107,15 @@ func (r replica) placed(epoch *ring.Epoch, partition, n int, hintFor ring.NodeID
 	return invalid(pb.Reason_REASON_INVALID_ARGUMENT, "this node can't stand in for %v in partition %d at N=%d", hintFor, partition, n)
 }
 
-// write merges one state.
-func (r replica) write(ctx context.Context, req coordinator.WriteRequest) error {
-	return r.writeAll(ctx, []coordinator.WriteRequest{req})[0]
+// write merges one state. It waits for latches, so it is done on a goroutine of its own.
+func (r replica) write(ctx context.Context, req coordinator.WriteRequest, done func(error)) {
+	r.n.workers.Go(func() {
+		r.writeAll(ctx, []coordinator.WriteRequest{req}, func(errs []error) { done(errs[0]) })
+	})
 }
 
-// writeAll merges many states in one batch with one fsync, and says of each what became of it.
-func (r replica) writeAll(ctx context.Context, reqs []coordinator.WriteRequest) []error {
+// writeAll merges many states in one batch with one fsync, and tells done what became of each once that is durable.
+func (r replica) writeAll(ctx context.Context, reqs []coordinator.WriteRequest, done func([]error)) {
 	out := make([]error, len(reqs))
 	merges := make([]storage.Merge, 0, len(reqs))
 	at := make([]int, 0, len(reqs))
@@ -123,27 +129,47 @@ func (r replica) writeAll(ctx context.Context, reqs []coordinator.WriteRequest) 
 		})
 		at = append(at, i)
 	}
-	for i, err := range r.n.store.Merge(ctx, merges) {
-		out[at[i]] = err
-	}
-	return out
+	errs, commit := r.n.store.StartMerge(ctx, merges)
+	commit.Then(func(err error) {
+		for i := range errs {
+			if errs[i] == nil {
+				errs[i] = err
+			}
+			out[at[i]] = errs[i]
+		}
+		done(out)
+	})
 }
 
-// read returns the own copy of an item.
-func (r replica) read(ctx context.Context, req coordinator.ReadRequest) (coordinator.ReadReply, error) {
+// read gets the own copy of an item, once what it shows is durable.
+func (r replica) read(req coordinator.ReadRequest, done func(coordinator.ReadReply, error)) {
 	epoch := r.n.epoch()
-	if err := r.fence(epoch, req.Epoch, epoch.Base.PartitionOf(tokenOf(req.Item)), req.N); err != nil {
-		return coordinator.ReadReply{}, err
+	key := storageKey(req.Item)
+	if err := r.fence(epoch, req.Epoch, epoch.Base.PartitionOf(ring.Token(key.Token)), req.N); err != nil {
+		done(coordinator.ReadReply{}, err)
+		return
 	}
-	state, err := r.n.store.Get(ctx, storageKey(req.Item))
+	var (
+		reply  coordinator.ReadReply
+		commit storage.Commit
+		err    error
+	)
+	if req.Digest {
+		reply.Digest, commit, err = r.n.store.Digest(key)
+	} else {
+		reply.State, commit, err = r.n.store.Read(key)
+		reply.Digest = reply.State.Digest()
+	}
 	if err != nil {
-		return coordinator.ReadReply{}, err
+		done(coordinator.ReadReply{}, err)
+		return
 	}
-	reply := coordinator.ReadReply{Digest: state.Digest()}
-	if !req.Digest {
-		reply.State = state
-	}
-	return reply, nil
+	commit.Then(func(err error) {
+		if err != nil {
+			reply = coordinator.ReadReply{}
+		}
+		done(reply, err)
+	})
 }
 
 // scan returns a range of the own copy.

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/starling-db/starling/internal/pace"
 	"github.com/starling-db/starling/node/state"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 )
@@ -31,16 +32,31 @@ func (n *Node) begin(ctx context.Context, verb string, level *pb.Consistency, si
 	if err := n.serving(); err != nil {
 		return nil, nil, finish(err)
 	}
-	release, err := n.admit(size)
+	release, err := n.admit(size, isShort(verb, size))
 	if err != nil {
 		return nil, nil, finish(err)
 	}
 	ctx, cancel := n.withDeadline(ctx)
 	return ctx, func(err error) error {
 		cancel()
-		release()
+		release(err)
 		return finish(err)
 	}, nil
+}
+
+// Bounds of how many requests about one item are let in at once, while that is found by how long they take:
+// --max-in-flight is the most.
+const (
+	minPace   = 16
+	startPace = 256
+)
+
+// maxShort is the largest value, in bytes, of a request that should take no longer than most.
+const maxShort = 64 << 10
+
+// isShort says that a request is like most others, so that how long they take tells how busy the node is.
+func isShort(verb string, size int) bool {
+	return size <= maxShort && (verb == "get" || verb == "put" || verb == "delete")
 }
 
 // beginAdmin is begin for the few requests that change the cluster.
@@ -58,20 +74,42 @@ const maxReplyMargin = 25 * time.Millisecond
 
 func (n *Node) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	if deadline, ok := ctx.Deadline(); ok {
-		margin := min(time.Until(deadline)/10, maxReplyMargin)
+		// A deadline that has passed stays as it is: a later one than the parent's would be dropped, and a session's
+		// context only tells its deadline.
+		margin := max(0, min(time.Until(deadline)/10, maxReplyMargin))
 		return context.WithDeadline(ctx, deadline.Add(-margin))
 	}
 	return context.WithTimeout(ctx, n.cfg.RequestTimeout)
 }
 
-// admit takes room for a request of so many bytes, or sheds it at once.
-func (n *Node) admit(size int) (release func(), err error) {
-	release, err = n.admission.TryAcquire(int64(size))
+// admit takes room for a request of so many bytes, or sheds it at once. release gives it back, and is told what came of
+// the request.
+func (n *Node) admit(size int, short bool) (release func(error), err error) {
+	free, err := n.admission.TryAcquire(int64(size))
 	if err != nil {
-		n.metrics.Shed()
-		return nil, &fault{code: codes.ResourceExhausted, reason: pb.Reason_REASON_OVERLOADED, message: err.Error()}
+		return nil, n.overloaded(err)
 	}
-	return release, nil
+	if !short {
+		return func(error) { free() }, nil
+	}
+	piece, err := n.pace.TryAcquire()
+	if err != nil {
+		free()
+		return nil, n.overloaded(err)
+	}
+	return func(err error) {
+		outcome := pace.Done
+		if err != nil {
+			outcome = pace.Failed
+		}
+		piece.End(outcome)
+		free()
+	}, nil
+}
+
+func (n *Node) overloaded(err error) error {
+	n.metrics.Shed()
+	return &fault{code: codes.ResourceExhausted, reason: pb.Reason_REASON_OVERLOADED, message: err.Error()}
 }
 
 // serving says why the node can't take requests, if it can't.

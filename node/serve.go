@@ -14,6 +14,7 @@ import (
 
 	"github.com/starling-db/starling/causal"
 	"github.com/starling-db/starling/hinted"
+	"github.com/starling-db/starling/internal/frames"
 	"github.com/starling-db/starling/internal/transport"
 	"github.com/starling-db/starling/node/membership"
 	"github.com/starling-db/starling/node/telemetry"
@@ -26,6 +27,12 @@ const (
 	maxClientStreams = 1000
 	// maxClientMessage leaves room for a batch of values beside the largest single one.
 	maxClientMessage = 64 << 20
+
+	// Windows that stay as they are: to find better ones gRPC sends a ping with nearly every round of frames.
+	clientStreamWindow = 4 << 20
+	clientConnWindow   = 16 << 20
+
+	clientBuffer = 64 << 10
 )
 
 // serve starts the ports. Requests that come before the node is ready are told so.
@@ -38,6 +45,11 @@ func (n *Node) serve(l *listeners) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WaitForHandlers(true),
+		grpc.ForceServerCodecV2(frames.NewCodec()), // sessions look at what comes before it is decoded
+		grpc.StaticStreamWindowSize(clientStreamWindow),
+		grpc.StaticConnWindowSize(clientConnWindow),
+		grpc.ReadBufferSize(clientBuffer),
+		grpc.WriteBufferSize(clientBuffer),
 		grpc.ChainStreamInterceptor(n.endWithNode),
 	)
 	pb.RegisterKVServer(n.clientSrv, &kvService{n: n})
@@ -53,8 +65,8 @@ func (n *Node) serve(l *listeners) {
 	n.metrics.Observe(n.sources())
 	n.httpSrv = telemetry.Serve(telemetry.ServerOptions{
 		Listener: l.http, Metrics: n.metrics, Logger: n.log,
-		Health: n.store.Err,
-		Ready:  n.serving,
+		Health: n.store.Err, Profiles: n.cfg.Pprof,
+		Ready: n.serving,
 	})
 	n.loops.Go(func() { n.serveOn("client port", n.clientSrv, l.client) })
 	n.loops.Go(func() { n.serveOn("peer port", n.peerSrv, l.peer) })
@@ -80,8 +92,11 @@ func (n *Node) serveOn(what string, srv *grpc.Server, l net.Listener) {
 }
 
 // endWithNode ends streams that nobody else ends, such as a scan's or a watch of the health service, when the node
-// begins to stop.
-func (n *Node) endWithNode(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+// begins to stop. A session sees to that itself: its calls are answered first.
+func (n *Node) endWithNode(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if info.FullMethod == pb.KV_Session_FullMethodName {
+		return handler(srv, stream)
+	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	defer context.AfterFunc(n.stopping, cancel)()
@@ -145,7 +160,7 @@ func (n *Node) sources() telemetry.Sources {
 			}
 		},
 		Storage:   n.storageFigures,
-		Transport: n.transportFigures,
+		Transport: n.transportFigures, Sessions: n.sessionFigures,
 		Epoch: func() uint64 {
 			if e := n.epoch(); e != nil {
 				return e.Number
@@ -153,6 +168,7 @@ func (n *Node) sources() telemetry.Sources {
 			return 0
 		},
 		InFlight:   n.admission.InFlight,
+		Pace:       n.pace.Limit,
 		ClockAhead: n.clock.Ahead,
 	}
 }
@@ -187,12 +203,14 @@ func (n *Node) hintFigures() []telemetry.Hints {
 }
 
 func (n *Node) storageFigures() telemetry.Storage {
-	m := n.store.Metrics()
+	m, space := n.store.Metrics(), n.store.Space()
 	return telemetry.Storage{
 		DiskBytes: m.DiskBytes, WALBytes: m.LogBytes, MemTableBytes: m.MemTableBytes, CacheBytes: uint64(m.CacheBytes),
 		WALWritten: m.LogWritten, Fsyncs: m.Fsync.Count, FsyncTime: m.Fsync.Sum,
 		CacheHits: uint64(m.CacheHits), CacheMisses: uint64(m.CacheMisses), Flushes: uint64(m.Flushes), Compactions: uint64(m.Compactions),
 		ReadAmplification: uint64(m.ReadAmplification), L0Files: uint64(m.LevelZeroTables), DebtBytes: m.CompactionDebtBytes,
+		ItemCacheBytes: uint64(m.ItemCacheBytes), ItemCacheHits: uint64(m.ItemCacheHits), ItemCacheMisses: uint64(m.ItemCacheMisses),
+		DiskFree: space.Free, DiskFull: space.Full, DiskRefusals: space.Refused,
 		Failed: n.store.Err() != nil,
 	}
 }

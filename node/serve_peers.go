@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 
@@ -28,12 +29,12 @@ func (s peerService) Handle(ctx context.Context, from transport.Peer, _ *pb.Hell
 			single = append(single, req)
 		}
 	}
-	if len(writes) == 0 && len(single) == 1 {
-		s.answer(ring.NodeID(from.ID), single[0])
-		return
-	}
-	for _, req := range single {
-		s.n.tasks.Go(func() { s.answer(ring.NodeID(from.ID), req) })
+	for i, req := range single {
+		if i == len(single)-1 && len(writes) == 0 {
+			s.answer(ring.NodeID(from.ID), req)
+			return
+		}
+		s.n.workers.Go(func() { s.answer(ring.NodeID(from.ID), req) })
 	}
 	s.write(ctx, writes)
 }
@@ -50,16 +51,18 @@ func (s peerService) write(ctx context.Context, reqs []*transport.Request) {
 		}
 		writes, asked = append(writes, w), append(asked, req)
 	}
-	for i, err := range s.n.local().writeAll(ctx, writes) {
-		switch {
-		case err != nil:
-			asked[i].Fail(peerError(err))
-		case asked[i].Message.GetHandoff() != nil:
-			asked[i].Reply(&pb.PeerReply{Body: &pb.PeerReply_Handoff{Handoff: &pb.HandoffReply{}}})
-		default:
-			asked[i].Reply(&pb.PeerReply{Body: &pb.PeerReply_Write{Write: &pb.WriteStateReply{}}})
+	s.n.local().writeAll(ctx, writes, func(errs []error) {
+		for i, err := range errs {
+			switch {
+			case err != nil:
+				asked[i].Fail(peerError(err))
+			case asked[i].Message.GetHandoff() != nil:
+				asked[i].Reply(&pb.PeerReply{Body: &pb.PeerReply_Handoff{Handoff: &pb.HandoffReply{}}})
+			default:
+				asked[i].Reply(&pb.PeerReply{Body: &pb.PeerReply_Write{Write: &pb.WriteStateReply{}}})
+			}
 		}
-	}
+	})
 }
 
 func (s peerService) decodeWrite(m *pb.PeerRequest) (coordinator.WriteRequest, error) {
@@ -101,6 +104,10 @@ func (s peerService) item(a *pb.ItemAddress) (causal.ItemKey, error) {
 
 // answer does one request.
 func (s peerService) answer(from ring.NodeID, req *transport.Request) {
+	if m := req.Message.GetRead(); m != nil {
+		s.read(req, m)
+		return
+	}
 	reply, err := s.do(req.Context(), from, req.Message)
 	if err != nil {
 		req.Fail(peerError(err))
@@ -130,8 +137,6 @@ func (s peerService) do(ctx context.Context, from ring.NodeID, m *pb.PeerRequest
 		return nil, err
 	}
 	switch body := m.GetBody().(type) {
-	case *pb.PeerRequest_Read:
-		return s.read(ctx, m.GetEpoch(), body.Read)
 	case *pb.PeerRequest_Range:
 		return s.scan(ctx, m.GetEpoch(), body.Range)
 	case *pb.PeerRequest_Forward:
@@ -141,20 +146,41 @@ func (s peerService) do(ctx context.Context, from ring.NodeID, m *pb.PeerRequest
 	}
 }
 
-func (s peerService) read(ctx context.Context, epoch uint64, m *pb.ReadState) (*pb.PeerReply, error) {
+// read answers when what it found is durable.
+func (s peerService) read(req *transport.Request, m *pb.ReadState) {
 	item, err := s.item(m.GetItem())
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = s.n.serving()
 	}
-	got, err := s.n.local().read(ctx, coordinator.ReadRequest{Item: item, N: int(m.GetN()), Digest: m.GetDigestOnly(), Epoch: epoch})
 	if err != nil {
-		return nil, err
+		req.Fail(peerError(err))
+		return
 	}
+	ask := coordinator.ReadRequest{Item: item, N: int(m.GetN()), Digest: m.GetDigestOnly(), Epoch: req.Message.GetEpoch()}
+	var told atomic.Bool
+	s.n.local().read(ask, func(got coordinator.ReadReply, err error) {
+		told.Store(true)
+		switch {
+		case err != nil:
+			req.Fail(peerError(err))
+		case got.State.Size() > maxShort: // encoding it would hold up whoever tells
+			s.n.workers.Go(func() { replyRead(req, m, got) })
+		default:
+			replyRead(req, m, got)
+		}
+	})
+	if !told.Load() {
+		// It waits for the disk, and must not keep its place for longer than anybody waits for it.
+		context.AfterFunc(req.Context(), func() { req.Fail(peerError(req.Context().Err())) })
+	}
+}
+
+func replyRead(req *transport.Request, m *pb.ReadState, got coordinator.ReadReply) {
 	reply := &pb.ReadStateReply{Digest: got.Digest[:]}
 	if !m.GetDigestOnly() {
 		reply.State = causal.AppendState(nil, got.State)
 	}
-	return &pb.PeerReply{Body: &pb.PeerReply_Read{Read: reply}}, nil
+	req.Reply(&pb.PeerReply{Body: &pb.PeerReply_Read{Read: reply}})
 }
 
 // Bounds of what a peer may ask of one range: a coordinator asks for less.
@@ -189,12 +215,13 @@ func (s peerService) scan(ctx context.Context, epoch uint64, m *pb.ReadRange) (*
 
 // forward coordinates a write that another node was asked for. It goes no further: a node that may not
 // coordinate it says so.
-func (s peerService) forward(ctx context.Context, m *pb.Forward) (*pb.PeerReply, error) {
-	release, err := s.n.admit(forwardSize(m))
+func (s peerService) forward(ctx context.Context, m *pb.Forward) (_ *pb.PeerReply, err error) {
+	size := forwardSize(m)
+	release, err := s.n.admit(size, size <= maxShort)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
+	defer func() { release(err) }()
 	ctx, cancel := s.n.withDeadline(ctx) // so that the answer, which says how far it came, is still in time
 	defer cancel()
 	switch req := m.GetRequest().(type) {

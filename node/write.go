@@ -44,7 +44,9 @@ func (n *Node) routePut(ctx context.Context, req *pb.PutRequest) (*pb.PutRespons
 }
 
 // routeDelete does the same for a delete. One without a context covers what a quorum read returns
-// now; it is read here, once, so that every try of the write carries the same context.
+// now; it is read here, once, so that every hand-over of the write carries the same context. If the read shows that the
+// client has asked before, and the delete was done, it covers what it did then: what was written since must stay, even if
+// the coordinator of this try has missed the delete and mints it a second time.
 func (n *Node) routeDelete(ctx context.Context, req *pb.DeleteRequest) (*pb.DeleteResponse, error) {
 	if len(req.GetRequestId()) == 0 {
 		id, err := n.newRequestID()
@@ -64,8 +66,10 @@ func (n *Node) routeDelete(ctx context.Context, req *pb.DeleteRequest) (*pb.Dele
 		if err != nil {
 			return nil, err
 		}
-		w.Context = got.State.Context()
-		req.Context = n.seal(w.item, got.State)
+		w.Context = got.State.DeleteContext(w.RequestID)
+		if len(got.State.Versions) > 0 {
+			req.Context = n.sealer().Seal(w.item, w.Context)
+		}
 	}
 	resp, err := n.dispatch(ctx, w, &pb.Forward{Request: &pb.Forward_Delete{Delete: req}})
 	return deleteResponse(resp), err
@@ -146,14 +150,18 @@ func (n *Node) checkWrite(bucket string, key *pb.ItemKey, token, requestID []byt
 // first may still be at it is safe: both carry one request id.
 const firstForward = 500 * time.Millisecond
 
-// dispatch coordinates a write here, if this node owns the item, or hands it to one that may.
+// dispatch coordinates a write here, if this node owns the item and its disk has room, or hands it to one that may.
 // Once a hand-over may have reached its node, the outcome is success or unknown, never refused.
 func (n *Node) dispatch(ctx context.Context, w *write, forward *pb.Forward) (*pb.PutResponse, error) {
 	route := n.coordinator.Route(w.item, w.bucket.N, w.strict)
-	if route.Owner {
-		return n.coordinate(ctx, w, nil)
-	}
 	d := &dispatching{n: n, w: w, forward: forward, budget: firstForward, count: quorum.Count{Required: w.w, Live: route.Live}}
+	if route.Owner {
+		resp, err := n.coordinate(ctx, w, nil)
+		if !errors.Is(err, storage.ErrDiskFull) {
+			return resp, err
+		}
+		d.note(n.id, err)
+	}
 	for i, id := range route.Others {
 		last := i == len(route.Others)-1 && !route.Guardian && len(route.Last) == 0
 		if resp, err := d.handTo(ctx, id, last); resp != nil || err != nil {
@@ -217,18 +225,35 @@ func (d *dispatching) handTo(ctx context.Context, id ring.NodeID, last bool) (*p
 func (d *dispatching) note(id ring.NodeID, err error) (passing, unknown bool) {
 	passing, sent := forwardFailure(err)
 	d.unknown = d.unknown || sent
-	d.causes = append(d.causes, coordinator.Cause{Node: d.n.name(id), Err: err})
+	d.causes = append(d.causes, coordinator.Cause{Node: id.String(), Err: err})
 	received, _ := strconv.Atoi(toFault(err).metadata["received"])
 	d.count.Received = max(d.count.Received, received)
 	return passing || d.unknown, d.unknown
 }
 
 func (d *dispatching) failure(ctx context.Context) error {
+	if full := d.diskFull(); full != nil {
+		return full
+	}
 	kind := coordinator.ErrRefused
 	if d.unknown {
 		kind = coordinator.ErrUnknown
 	}
 	return &coordinator.QuorumError{Op: "put", Kind: kind, Count: d.count, Causes: d.causes, Err: ctx.Err()}
+}
+
+// diskFull is the last refusal for a full disk, if the others, if any, only found that too few nodes were left.
+func (d *dispatching) diskFull() (last error) {
+	for _, c := range d.causes {
+		switch toFault(c.Err).reason {
+		case pb.Reason_REASON_DISK_FULL:
+			last = c.Err
+		case pb.Reason_REASON_QUORUM_UNAVAILABLE:
+		default:
+			return nil
+		}
+	}
+	return last
 }
 
 // forwardFailure sorts a failed hand-over: passing means that another coordinator may do better;
@@ -246,9 +271,13 @@ func forwardFailure(err error) (passing, sent bool) {
 	if expired, ok := errors.AsType[*transport.ExpiredError](err); ok {
 		return true, expired.Sent
 	}
+	if _, ok := errors.AsType[*transport.ClockError](err); ok {
+		return true, true // what was dropped is the reply
+	}
 	f := toFault(err)
 	switch f.reason {
-	case pb.Reason_REASON_NOT_READY, pb.Reason_REASON_OVERLOADED, pb.Reason_REASON_STALE_EPOCH, pb.Reason_REASON_QUORUM_UNAVAILABLE:
+	case pb.Reason_REASON_NOT_READY, pb.Reason_REASON_OVERLOADED, pb.Reason_REASON_STALE_EPOCH, pb.Reason_REASON_QUORUM_UNAVAILABLE,
+		pb.Reason_REASON_DISK_FULL:
 		return true, false
 	case pb.Reason_REASON_OUTCOME_UNKNOWN, pb.Reason_REASON_INTERNAL, pb.Reason_REASON_UNSPECIFIED: // deadlines and broken streams, too
 		return true, true

@@ -2,4 +2,4 @@
 // package is proto/starling/v1.
 package proto
 
-//go:generate go run ../internal/protogen .
+//go:generate go run ../internal/protogen . ../docs/api.md

@@ -3,8 +3,6 @@ package storage
 import (
 	"context"
 	"errors"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // dropBatch is how many hints DropBucket removes in one batch.
@@ -38,7 +36,8 @@ func (s *Store) DropBucket(ctx context.Context, bucket uint64) error {
 // applyDrop removes the items first: a hint without an item is harmless (sweepHint), an item that has
 // forgotten whom it stands in for is not.
 func (s *Store) applyDrop(ctx context.Context, bucket uint64, indexes []int) (*commit, error) {
-	b := s.db.NewBatch()
+	b := s.newBatch()
+	b.all = true
 	start := bucketPrefix(bucket)
 	if err := b.DeleteRange(start, successor(start), nil); err != nil {
 		return nil, errors.Join(err, b.Close())
@@ -50,7 +49,7 @@ func (s *Store) applyDrop(ctx context.Context, bucket uint64, indexes []int) (*c
 		}
 		entries = entries[:0]
 		full := b
-		b = s.db.NewBatch()
+		b = s.newBatch()
 		return s.apply(full, sync, indexes...)
 	}
 	err := s.each([]byte{hintPrefix}, []byte{hintPrefix + 1}, func(key, value []byte) (bool, error) {
@@ -75,7 +74,7 @@ func (s *Store) applyDrop(ctx context.Context, bucket uint64, indexes []int) (*c
 }
 
 // droppedHint deletes a hint of the bucket and returns what that does to the ledger.
-func droppedHint(b *pebble.Batch, bucket uint64, key, value []byte) (entry, bool, error) {
+func droppedHint(b *batch, bucket uint64, key, value []byte) (entry, bool, error) {
 	at, err := decodeHintKey(key)
 	if err != nil || at.Key.Bucket != bucket {
 		// A key that can't be decoded is of no bucket; Hints reports it.

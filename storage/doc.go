@@ -3,10 +3,11 @@
 //
 // # What is where
 //
-// A data directory holds three things:
+// A data directory holds four things:
 //
 //	STARLING   who the node is: format, node id, cluster (a small text file, see identity.go)
 //	LOCK       held while the directory is open
+//	ballast    room that is let go when the disk is full (ballast.go)
 //	db/        the Pebble database
 //
 // and the database four kinds of records, told apart by the first byte of the key:
@@ -33,4 +34,7 @@
 //
 // The first write or fsync that fails, or the first corruption Pebble reports, makes the store Failed for
 // good (freeze.go): it refuses everything after, and the files stay as they were at that moment.
+//
+// A disk that fills is no failure: below a reserve of free space the store refuses what grows, before anything is
+// written, serves reads, and goes on by itself when there is room (space.go, spacewatch.go).
 package storage

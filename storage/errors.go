@@ -15,6 +15,8 @@ var (
 	ErrLocked = errors.New("storage: the data directory is in use by another process")
 	// ErrTooOld matches every *TooOldError.
 	ErrTooOld = errors.New("storage: the request id is too old")
+	// ErrDiskFull matches every *DiskFullError.
+	ErrDiskFull = errors.New("storage: the disk is full")
 	// ErrNoClock says that a write needs a clock and UseClock has not been called.
 	ErrNoClock = errors.New("storage: no clock; call UseClock before the first write")
 )
@@ -146,3 +148,18 @@ func (e *HintBudgetError) Error() string {
 	}
 	return fmt.Sprintf("storage: the hint budget %s is full: %d bytes more on %d of %d", scope, e.Need, e.Used, e.Limit)
 }
+
+// DiskFullError says that a write was refused, with nothing done, because the disk is full but for its reserve.
+type DiskFullError struct {
+	Dir string
+	// Free is what the disk has left, Reserve what the store keeps for itself, in bytes.
+	Free, Reserve uint64
+}
+
+func (e *DiskFullError) Error() string {
+	return fmt.Sprintf("storage: the disk of %s has %d bytes free, too few beside the %d kept in reserve; make room and writes go on by themselves",
+		e.Dir, e.Free, e.Reserve)
+}
+
+// Is reports true for ErrDiskFull.
+func (e *DiskFullError) Is(target error) bool { return target == ErrDiskFull }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -230,6 +232,51 @@ func damageTables(t *testing.T, mem *vfs.MemFS) {
 			must(t, err)
 			_, err = f.WriteAt([]byte{0xA5, 0x5A}, 40)
 			must(t, errors.Join(err, f.Close()))
+		}
+	}
+}
+
+// A disk that fails while the store is being opened, whichever operation it is that fails first: Open returns, in time, and
+// what it returns can be closed. There is enough to compact that Pebble begins at once.
+func TestDiskFailsInOpen(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := open(t, mem)
+	for i := range 4 {
+		for k := range 20 {
+			s.put(t, key(fmt.Sprint(k), ""), s.write(fmt.Sprint(i)))
+		}
+		if err := s.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for nth := range 60 {
+		var count atomic.Int64
+		f := &faults{choose: func(op errorfs.Op) bool {
+			switch op.Kind.ReadOrWrite() {
+			case errorfs.OpIsWrite:
+				return count.Add(1) > int64(nth)
+			default:
+				return false
+			}
+		}}
+		f.on.Store(true)
+		disk := after.CrashClone(vfs.CrashCloneCfg{})
+		done := make(chan error, 1)
+		go func() {
+			s, err := tryOpen(errorfs.Wrap(disk, f))
+			if err == nil {
+				err = s.Close()
+			}
+			done <- err
+		}()
+		select {
+		case <-done: // with an error or without: it depends on what failed
+		case <-time.After(time.Minute):
+			t.Fatalf("Open hangs when the disk fails at write %d", nth)
 		}
 	}
 }

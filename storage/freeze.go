@@ -23,17 +23,19 @@ import (
 //
 // Tables are the exception: Pebble reads them back, so their errors are passed on, which it takes well, and
 // tries again. The table of a flush is then made in memory, as a writer may be held up until the flush is
-// done, and with it the store's Close; there are no more of them than memtables. Compactions wait for the
-// Close.
+// done, and with it the store's Close; there are no more of them than memtables. Compactions
+// fail, and the scheduler begins no more.
 type freezeFS struct {
 	vfs.FS
 	h *health
+	// space is told of what is written to tables.
+	space *spaceWatch
 	// memory holds, by base name, the tables made after the failure.
 	memory *vfs.MemFS
 }
 
-func newFreezeFS(fs vfs.FS, h *health) *freezeFS {
-	return &freezeFS{FS: fs, h: h, memory: vfs.NewMem()}
+func newFreezeFS(fs vfs.FS, h *health, space *spaceWatch) *freezeFS {
+	return &freezeFS{FS: fs, h: h, space: space, memory: vfs.NewMem()}
 }
 
 // flushCategory is what Pebble calls the writing of a flush.
@@ -91,7 +93,7 @@ func (f *freezeFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 		if c == flushCategory {
 			return f.memory.Create(f.PathBase(name), c)
 		}
-		<-f.h.released
+		return nil, errFrozen
 	}
 	return f.open("create", name, func() (vfs.File, error) { return f.FS.Create(name, c) })
 }
@@ -164,7 +166,11 @@ type freezeFile struct {
 	name string
 }
 
+// Write counts what goes into tables. What goes into the log is counted when it is let in.
 func (f *freezeFile) Write(p []byte) (int, error) {
+	if isTable(f.name) {
+		f.fs.space.wrote(len(p))
+	}
 	return len(p), f.fs.change("write", f.name, func() error {
 		_, err := f.File.Write(p)
 		return err

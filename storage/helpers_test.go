@@ -180,7 +180,8 @@ func node(b byte) NodeID { return NodeID{0: b, 15: b} }
 // raw overwrites what is stored under a key, behind the store's back.
 func (s *testStore) raw(t testing.TB, key, value []byte) {
 	t.Helper()
-	b := s.db.NewBatch()
+	b := s.newBatch()
+	b.all = true
 	if err := b.Set(key, value, nil); err != nil {
 		t.Fatal(err)
 	}

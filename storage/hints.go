@@ -145,8 +145,8 @@ func (s *Store) HintState(ctx context.Context, h Hint) (causal.State, bool, erro
 }
 
 // Owe notes durably that a target lacks the item's present state: a hint on a record that is here anyway, as
-// its owner's. It costs little and is never refused by the budget. If the item doesn't exist nothing is
-// owed.
+// its owner's. It costs little and is never refused by the budget, and by a full disk only with *DiskFullError when
+// little is left of its reserve. If the item doesn't exist nothing is owed.
 func (s *Store) Owe(ctx context.Context, k Key, target NodeID, epoch uint64) error {
 	if err := k.Check(); err != nil {
 		return err
@@ -182,7 +182,10 @@ func (s *Store) applyDebt(k Key, target NodeID, since causal.HLC, epoch uint64) 
 	} else if !changed {
 		return s.settled(stripe)
 	}
-	b := s.db.NewBatch()
+	if err := s.space.admitSmall(it.newSize()); err != nil {
+		return nil, err
+	}
+	b := s.newBatch()
 	if err := s.stage(b, it, nil, false); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}

@@ -193,8 +193,11 @@ func (s *testStore) checkLedger(t testing.TB) {
 		var items, bytes int64
 		for _, h := range s.hints(t, stat.Target) {
 			items, bytes = items+1, bytes+h.Bytes
-			r, found, err := s.record(AppendKey(nil, h.Key))
-			if _, owes := r.find(h.Target); err != nil || !found || !owes {
+			k := AppendKey(nil, h.Key)
+			value, err := s.read(k)
+			must(t, err)
+			r, err := decodeRecord(k, value)
+			if _, owes := r.find(h.Target); err != nil || !owes {
 				t.Errorf("hint %+v has no record behind it: %v", h, err)
 			}
 		}
@@ -292,7 +295,7 @@ func TestDropBucket(t *testing.T) {
 // More hints than go into one batch are dropped all the same.
 func TestDropManyHints(t *testing.T) {
 	s := open(t, vfs.NewMem())
-	b := s.db.NewBatch()
+	b := s.newBatch()
 	const n = 2*dropBatch + 5
 	for i := range n {
 		k := appendHintKey(nil, node(1), causal.HLC(i), bucketKey(uint64(7+i%2), "p", ""))

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/starling-db/starling/causal"
 )
 
@@ -23,24 +21,14 @@ type item struct {
 // load reads an item to change it.
 func (s *Store) load(k Key) (*item, error) {
 	it := &item{key: k, dbKey: AppendKey(nil, k)}
-	r, found, err := s.record(it.dbKey)
+	r, err := s.cachedRecord(stripeOf(k.Token), it.dbKey)
 	if err != nil {
 		return nil, err
 	}
-	it.old, it.new, it.found = r, r, found
+	if r != nil {
+		it.old, it.new, it.found = r.record, r.record, true
+	}
 	return it, nil
-}
-
-// record reads and decodes the record under key. The state's values are its own.
-func (s *Store) record(key []byte) (r record, found bool, err error) {
-	value, err := s.read(key)
-	if err != nil || value == nil {
-		return record{}, false, err
-	}
-	if r, err = decodeRecord(key, value); err != nil {
-		return record{}, false, &CorruptError{Key: key, What: "item", Err: err}
-	}
-	return r, true, nil
 }
 
 // owe adds a target to the new record and reports whether that changed it. A target that is there already
@@ -65,6 +53,9 @@ func (it *item) owe(node NodeID, kind hintKind, since causal.HLC, epoch uint64) 
 	return true, nil
 }
 
+// newSize is about how many bytes the new record takes.
+func (it *item) newSize() int { return len(it.dbKey) + it.new.state.Size() }
+
 // settle takes a target from the new record.
 func (it *item) settle(node NodeID) {
 	if i, found := it.new.find(node); found {
@@ -75,7 +66,7 @@ func (it *item) settle(node NodeID) {
 // stage puts the change into the batch: the record, or its removal, and every hint that follows from it.
 // Copies for the nodes in enforce are refused with *HintBudgetError when they don't fit the budget; then the
 // batch is as it was.
-func (s *Store) stage(b *pebble.Batch, it *item, enforce []NodeID, remove bool) error {
+func (s *Store) stage(b *batch, it *item, enforce []NodeID, remove bool) error {
 	if remove {
 		it.new = record{}
 	}
@@ -86,13 +77,18 @@ func (s *Store) stage(b *pebble.Batch, it *item, enforce []NodeID, remove bool) 
 	if err := it.stageHints(b); err != nil {
 		return err
 	}
+	var value []byte
+	var err error
 	if remove {
-		if err := b.Delete(it.dbKey, nil); err != nil {
-			return err
-		}
-	} else if err := b.Set(it.dbKey, appendRecord(nil, it.dbKey, &it.new), nil); err != nil {
+		err = b.Delete(it.dbKey, nil)
+	} else {
+		value = appendRecord(nil, it.dbKey, &it.new)
+		err = b.Set(it.dbKey, value, nil)
+	}
+	if err != nil {
 		return err
 	}
+	b.changed(it.key, it.dbKey, value)
 	// A later change in the same batch starts from here.
 	it.old, it.found = it.new, !remove
 	return nil
@@ -126,7 +122,7 @@ func (it *item) entries(enforce []NodeID) []entry {
 
 // stageHints writes the hints that are new or say something else now, and removes those of targets that are
 // gone.
-func (it *item) stageHints(b *pebble.Batch) error {
+func (it *item) stageHints(b *batch) error {
 	for _, t := range it.old.targets {
 		if _, found := it.new.find(t.node); !found {
 			if err := b.Delete(appendHintKey(nil, t.node, t.since, it.key), nil); err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/starling-db/starling/causal"
 )
 
@@ -22,33 +20,38 @@ type Merge struct {
 }
 
 // Merge joins states into items, all in one batch with one fsync, and returns when those with Sync are on
-// disk. The result has one error for each: nil, *HintBudgetError, *CorruptError for what is stored,
-// *KeyError, *LimitError beyond causal.MaxVersions, or what kept the whole from being done. After an error
+// disk. The result has one error for each: nil, *HintBudgetError, *DiskFullError for what would change something,
+// *CorruptError for what is stored, *KeyError, *LimitError beyond causal.MaxVersions, or what kept the whole from being done. After an error
 // of the context the states may have been merged.
 func (s *Store) Merge(ctx context.Context, merges []Merge) []error {
+	errs, c := s.StartMerge(ctx, merges)
+	if err := c.Wait(ctx); err != nil {
+		return fill(errs, err)
+	}
+	return errs
+}
+
+// StartMerge is Merge without the wait: a state that was merged without an error of its own may be acknowledged when the
+// Commit is done.
+func (s *Store) StartMerge(ctx context.Context, merges []Merge) ([]error, Commit) {
 	errs := make([]error, len(merges))
 	if len(merges) == 0 {
-		return errs
+		return errs, Commit{}
 	}
 	if err := s.enter(); err != nil {
-		return fill(errs, err)
+		return fill(errs, err), Commit{}
 	}
 	defer s.gate.leave()
 	indexes := stripesOf(len(merges), func(i int) uint64 { return merges[i].Key.Token })
 	if err := s.lock(ctx, indexes...); err != nil {
-		return fill(errs, err)
+		return fill(errs, err), Commit{}
 	}
 	waits, err := s.applyMerges(merges, errs, indexes)
 	s.stripes.unlock(indexes...)
-	for _, c := range waits {
-		if err == nil {
-			err = s.await(ctx, c)
-		}
-	}
 	if err != nil {
-		return fill(errs, err)
+		return fill(errs, err), Commit{}
 	}
-	return errs
+	return errs, s.all(waits)
 }
 
 // fill gives err to all that have none of their own.
@@ -63,7 +66,7 @@ func fill(errs []error, err error) []error {
 
 // applyMerges fills one batch and applies it under the latches; it returns the commits to wait for.
 func (s *Store) applyMerges(merges []Merge, errs []error, indexes []int) ([]*commit, error) {
-	b := s.db.NewBatch()
+	b := s.newBatch()
 	seen := make(map[string]*item, len(merges))
 	sync := false
 	var waits []*commit
@@ -99,7 +102,7 @@ func (s *Store) applyMerges(merges []Merge, errs []error, indexes []int) ([]*com
 
 // merge stages one state and reports whether it changed anything. Items that the batch has changed before
 // are in seen.
-func (s *Store) merge(b *pebble.Batch, seen map[string]*item, m *Merge) (changed bool, err error) {
+func (s *Store) merge(b *batch, seen map[string]*item, m *Merge) (changed bool, err error) {
 	if err := m.Key.Check(); err != nil {
 		return false, err
 	}
@@ -123,6 +126,9 @@ func (s *Store) merge(b *pebble.Batch, seen map[string]*item, m *Merge) (changed
 		if !changed {
 			return it.dirty, nil
 		}
+		err = s.space.admit(it.newSize())
+	}
+	if err == nil {
 		err = s.stage(b, it, []NodeID{m.HintFor}, false)
 	}
 	if err != nil {

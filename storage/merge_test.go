@@ -74,6 +74,54 @@ func TestMergeTooManyVersions(t *testing.T) {
 	}
 }
 
+// TestDigest: it is the digest of what Read returns, and its commit is the one that Read's is.
+func TestDigest(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	s.put(t, key("there", ""), s.write("x"))
+	for _, k := range []Key{key("there", ""), key("missing", "")} {
+		state, want, err := s.Read(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest, commit, err := s.Digest(k)
+		if err != nil || digest != state.Digest() || commit != want {
+			t.Errorf("%s: digest %x of %v, commit %v of %v, error %v", k.Partition, digest, state, commit, want, err)
+		}
+	}
+	if _, _, err := s.Digest(Key{}); err == nil {
+		t.Error("the digest of no key")
+	}
+}
+
+// TestThen: who asks is told once, whether the commit is done already or not.
+func TestThen(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	for range 100 {
+		_, c, err := s.Put(context.Background(), Put{Key: key("k", ""), Write: s.write("x"), Sync: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := make(chan error, 3)
+		for range 2 {
+			c.Then(func(err error) { told <- err })
+		}
+		for range 2 {
+			if err := <-told; err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Then(func(err error) { told <- err })
+		if len(told) != 1 {
+			t.Fatalf("%d were told of a commit that is done", len(told))
+		}
+	}
+	called := false
+	Commit{}.Then(func(err error) { called = err == nil })
+	if !called {
+		t.Error("the zero Commit is done")
+	}
+}
+
 // A corrupt record is an error that names the key: for it alone, not for the rest of the batch, and never an
 // empty item.
 func TestCorruptRecord(t *testing.T) {
@@ -92,6 +140,8 @@ func TestCorruptRecord(t *testing.T) {
 	ctx := context.Background()
 	_, err := s.Get(ctx, bad)
 	check("get", err)
+	_, _, err = s.Digest(bad)
+	check("digest", err)
 	_, _, err = s.Put(ctx, Put{Key: bad, Write: s.write("z")})
 	check("put", err)
 	errs := s.Merge(ctx, []Merge{{Key: bad, State: s.foreign(t, "f")}, {Key: good, State: s.foreign(t, "f"), Sync: true}})

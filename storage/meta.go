@@ -154,8 +154,8 @@ func (s *Store) setSealed(key, value []byte) error {
 }
 
 // sealedBatch returns a batch that sets key to value, or removes it if value is nil.
-func (s *Store) sealedBatch(key, value []byte) (*pebble.Batch, error) {
-	b := s.db.NewBatch()
+func (s *Store) sealedBatch(key, value []byte) (*batch, error) {
+	b := s.newBatch()
 	if value == nil {
 		return b, b.Delete(key, nil)
 	}
@@ -178,18 +178,26 @@ func (s *Store) sealed(key []byte) ([]byte, error) {
 }
 
 // read returns a copy of the value under key; nil if there is none.
-func (s *Store) read(key []byte) ([]byte, error) {
+func (s *Store) read(key []byte) (b []byte, err error) {
+	err = s.view(key, func(value []byte) error {
+		// bytes.Clone would round the size up, and values may be large. No value is empty: all have a seal.
+		b = make([]byte, len(value))
+		copy(b, value)
+		return nil
+	})
+	return b, err
+}
+
+// view shows the value under key to look, which must not keep it, if there is one.
+func (s *Store) view(key []byte, look func([]byte) error) error {
 	value, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, s.readError(key, err)
+		return s.readError(key, err)
 	}
-	// bytes.Clone would round the size up, and values may be large. No value is empty: all have a seal.
-	b := make([]byte, len(value))
-	copy(b, value)
-	return b, closer.Close()
+	return errors.Join(look(value), closer.Close())
 }
 
 // readError makes corruption of a file the store's failure.

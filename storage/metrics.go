@@ -18,6 +18,9 @@ type Metrics struct {
 	// CacheBytes are in the block cache; CacheHits and CacheMisses count its look-ups.
 	CacheBytes             int64
 	CacheHits, CacheMisses int64
+	// ItemCacheBytes are of records that were read or written lately; ItemCacheHits and ItemCacheMisses count their look-ups.
+	ItemCacheBytes                 int64
+	ItemCacheHits, ItemCacheMisses int64
 	// FilterHits counts table reads that a Bloom filter saved, FilterMisses those that it let through.
 	FilterHits, FilterMisses int64
 	Flushes, Compactions     int64
@@ -57,6 +60,7 @@ func (s *Store) Metrics() Metrics {
 		TableCount: total.TablesCount, TableBytes: total.TablesSize,
 		MemTableBytes: m.MemTable.Size, MemTables: m.MemTable.Count,
 		CacheBytes: m.BlockCache.Size, CacheHits: m.BlockCache.Hits, CacheMisses: m.BlockCache.Misses,
+		ItemCacheBytes: s.cache.bytes.Load(), ItemCacheHits: s.cache.hits.Load(), ItemCacheMisses: s.cache.misses.Load(),
 		FilterHits: m.Filter.Hits, FilterMisses: m.Filter.Misses,
 		Flushes: m.Flush.Count, Compactions: m.Compact.Count,
 		CompactionDebtBytes: m.Compact.EstimatedDebt, CompactionsRunning: m.Compact.NumInProgress,

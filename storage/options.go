@@ -17,6 +17,7 @@ import (
 const (
 	DefaultCacheBytes         = 128 << 20
 	DefaultMemTableBytes      = 32 << 20
+	DefaultItemCacheBytes     = 32 << 20
 	DefaultHintBytesPerTarget = 1 << 30
 	DefaultHintBytesTotal     = 4 << 30
 	DefaultMaxSiblings        = 100
@@ -39,6 +40,8 @@ type Options struct {
 
 	// CacheBytes is the size of the block cache.
 	CacheBytes int64
+	// ItemCacheBytes is about how much memory records take that were read or written lately. Below 0: none are kept.
+	ItemCacheBytes int64
 	// MemTableBytes is the size of one memtable; up to four wait to be flushed.
 	MemTableBytes int64
 
@@ -49,6 +52,10 @@ type Options struct {
 	// refused by them, so that no replica refuses what its coordinator took.
 	MaxSiblings   int
 	MaxStateBytes int64
+
+	// DiskReserve is how many bytes of the disk stay free: when there are fewer, what grows is refused with
+	// *DiskFullError. 0: a twentieth of the disk, within bounds (space.go). 1 keeps next to nothing.
+	DiskReserve int64
 }
 
 // EnsureDefaults fills in what is unset.
@@ -70,6 +77,7 @@ func (o *Options) EnsureDefaults() {
 	}
 	orDefault(&o.CacheBytes, DefaultCacheBytes)
 	orDefault(&o.MemTableBytes, DefaultMemTableBytes)
+	orDefault(&o.ItemCacheBytes, DefaultItemCacheBytes)
 	orDefault(&o.HintBytesPerTarget, DefaultHintBytesPerTarget)
 	orDefault(&o.HintBytesTotal, DefaultHintBytesTotal)
 	orDefault(&o.MaxStateBytes, DefaultMaxStateBytes)
@@ -98,10 +106,12 @@ func (o *Options) Validate() error {
 	}{
 		{"cache bytes", o.CacheBytes, 1 << 20, 1 << 40},
 		{"memtable bytes", o.MemTableBytes, 1 << 20, 1 << 31},
+		{"item cache bytes", o.ItemCacheBytes, -1, 1 << 40},
 		{"hint bytes per target", o.HintBytesPerTarget, 1, 1 << 50},
 		{"hint bytes in all", o.HintBytesTotal, 1, 1 << 50},
 		{"siblings of an item", int64(o.MaxSiblings), 1, causal.MaxVersions / 4},
 		{"bytes of an item", o.MaxStateBytes, 1 << 10, 1 << 30},
+		{"disk reserve", o.DiskReserve, 0, 1 << 50},
 	} {
 		if b.value < b.low || b.value > b.high {
 			return fmt.Errorf("storage: %s is %d; %d to %d are allowed", b.name, b.value, b.low, b.high)

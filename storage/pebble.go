@@ -38,9 +38,12 @@ func pebbleOptions(o Options, fs *freezeFS, h *health, cache *pebble.Cache) *peb
 		Logger:                      pebbleLogger{h},
 		EventListener:               pebbleEvents(h),
 	}
+	po.Experimental.CompactionScheduler = newSpaceScheduler(fs.space, h)
+	// Items are read one by one, and popular ones are anywhere: of a large block nearly all is read, and kept in the cache,
+	// for nothing.
 	for i := range po.Levels {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
-		po.Levels[i].BlockSize = 32 << 10
+		po.Levels[i].BlockSize = 4 << 10
 	}
 	return po
 }

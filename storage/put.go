@@ -42,8 +42,8 @@ type PutResult struct {
 //
 // A request id that the item has seen mints nothing. Otherwise Put fails, with nothing done, with
 // *TooOldError or *causal.OffsetError when the time in the request id is out of bounds, *causal.BoundError
-// when the clock has used up its durable bound, *LimitError when the item would grow too large, and
-// *HintBudgetError.
+// when the clock has used up its durable bound, *LimitError when the item would grow too large,
+// *HintBudgetError and *DiskFullError.
 func (s *Store) Put(ctx context.Context, p Put) (PutResult, Commit, error) {
 	if err := p.Key.Check(); err != nil {
 		return PutResult{}, Commit{}, err
@@ -158,7 +158,10 @@ func (s *Store) applyPut(it *item, p Put, changed bool, since causal.HLC) (*comm
 		}
 		return s.settled(stripe)
 	}
-	b := s.db.NewBatch()
+	if err := s.space.admit(it.newSize()); err != nil {
+		return nil, err
+	}
+	b := s.newBatch()
 	if err := s.stage(b, it, p.HintFor, false); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}

@@ -34,7 +34,7 @@ func (s *Store) restoreHint(key []byte) error {
 	if err != nil {
 		return err
 	}
-	b := s.db.NewBatch()
+	b := s.newBatch()
 	if i, owes := it.old.find(h.Target); owes && it.old.targets[i].since == h.Since {
 		t := it.old.targets[i]
 		err = errors.Join(

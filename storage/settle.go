@@ -3,8 +3,6 @@ package storage
 import (
 	"context"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/starling-db/starling/causal"
 )
 
@@ -25,7 +23,8 @@ func (s *Store) SettleHint(ctx context.Context, h Hint, sent causal.Digest, drop
 // SettleHints takes targets from the records that owed them, but only where the present state still is the
 // one that was sent; where it changed since, the result is false and the hint stays, to be sent again. A
 // record with no target left is removed if Drop says so, and its actor with it. All in one commit, durable
-// on return; the results are in the order given. A hint that is gone already counts as settled.
+// on return; the results are in the order given. A hint that is gone already counts as settled. When little is left of a
+// full disk's reserve, records that stay are not rewritten: *DiskFullError.
 func (s *Store) SettleHints(ctx context.Context, settlements []Settlement) (settled []bool, errs []error) {
 	settled, errs = make([]bool, len(settlements)), make([]error, len(settlements))
 	if len(settlements) == 0 {
@@ -52,7 +51,7 @@ func (s *Store) SettleHints(ctx context.Context, settlements []Settlement) (sett
 }
 
 func (s *Store) applySettlements(all []Settlement, settled []bool, errs []error, indexes []int) (*commit, error) {
-	b := s.db.NewBatch()
+	b := s.newBatch()
 	seen := make(map[string]*item, len(all))
 	for i := range all {
 		settled[i], errs[i] = s.settleOne(b, seen, &all[i])
@@ -63,7 +62,7 @@ func (s *Store) applySettlements(all []Settlement, settled []bool, errs []error,
 	return s.apply(b, true, indexes...)
 }
 
-func (s *Store) settleOne(b *pebble.Batch, seen map[string]*item, st *Settlement) (bool, error) {
+func (s *Store) settleOne(b *batch, seen map[string]*item, st *Settlement) (bool, error) {
 	h := &st.Hint
 	if err := h.Key.Check(); err != nil {
 		return false, err
@@ -88,9 +87,17 @@ func (s *Store) settleOne(b *pebble.Batch, seen map[string]*item, st *Settlement
 	if it.old.state.Digest() != st.Sent {
 		return false, nil
 	}
+	before := it.new
 	it.settle(h.Target)
+	drop := st.Drop && len(it.new.targets) == 0
+	if !drop { // what is dropped gives room back
+		if err := s.space.admitSmall(it.newSize()); err != nil {
+			it.new = before
+			return false, err
+		}
+	}
 	it.dirty = true
-	if err := s.stage(b, it, nil, st.Drop && len(it.new.targets) == 0); err != nil {
+	if err := s.stage(b, it, nil, drop); err != nil {
 		return false, err
 	}
 	return true, nil
@@ -98,7 +105,7 @@ func (s *Store) settleOne(b *pebble.Batch, seen map[string]*item, st *Settlement
 
 // sweepHint removes a hint without a record behind it, if there is one: a crash in the middle of DropBucket
 // leaves some.
-func (s *Store) sweepHint(b *pebble.Batch, h *Hint) error {
+func (s *Store) sweepHint(b *batch, h *Hint) error {
 	key := appendHintKey(nil, h.Target, h.Since, h.Key)
 	value, err := s.read(key)
 	if err != nil || value == nil {

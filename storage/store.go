@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/starling-db/starling/causal"
 )
@@ -22,6 +23,7 @@ type Store struct {
 	dir   *directory
 	db    *pebble.DB
 	watch io.Closer // over slow disk operations; nil: none
+	space *spaceWatch
 	clock atomic.Pointer[causal.Clock]
 	hlc   atomic.Uint64 // the HLC bound that is durable
 	bound causal.HLC    // the one that is applied; guarded by the latch of metaStripe
@@ -31,10 +33,12 @@ type Store struct {
 	randMu  sync.Mutex
 	stripes *stripes
 	ledger  *ledger
+	cache   *cache
 
 	gate    gate
 	commits chan *commit
 	synced  chan struct{} // closed when syncLoop has ended
+	watched chan struct{} // closed when watchSpace has ended
 }
 
 // Open opens the data directory, or makes it. It fails with *LockedError when another process has it,
@@ -52,15 +56,23 @@ func Open(o Options) (*Store, error) {
 	s := &Store{
 		health: newHealth(o.Logger), o: o, dir: dir,
 		stripes: newStripes(), ledger: newLedger(o.HintBytesPerTarget, o.HintBytesTotal),
-		gate:    newGate(),
-		commits: make(chan *commit, commitQueue), synced: make(chan struct{}),
+		gate: newGate(), cache: newCache(o.ItemCacheBytes),
+		commits: make(chan *commit, commitQueue), synced: make(chan struct{}), watched: make(chan struct{}),
+		space: newSpaceWatch(o),
 	}
+	watched := s.space.begin()
 	err = s.openDatabase()
 	if err != nil && !dir.identity.Load().Ready {
 		err = s.reopenFirst(err)
 	}
 	if err != nil {
 		return nil, errors.Join(err, dir.lock.Close())
+	}
+	if watched {
+		s.tickSpace() // makes the ballast: the disk may fill as soon as the node serves
+		go s.watchSpace()
+	} else {
+		close(s.watched)
 	}
 	if err := s.begin(); err != nil {
 		return nil, errors.Join(err, s.shut())
@@ -73,7 +85,9 @@ func (s *Store) openDatabase() error {
 	defer cache.Unref() // the database holds its own reference
 	path := s.o.FS.PathJoin(s.o.Dir, databaseIn)
 	fs, watch := watchDisk(s.o.FS, s.health)
-	po := pebbleOptions(s.o, newFreezeFS(fs, s.health), s.health, cache)
+	// A write that finds the disk full lets the ballast go and is tried once more. A failed fsync is not.
+	fs = vfs.OnDiskFull(fs, s.space.spill)
+	po := pebbleOptions(s.o, newFreezeFS(fs, s.health, s.space), s.health, cache)
 	// A database that was complete once and isn't there now is lost data, not a first start.
 	po.ErrorIfNotExists = s.dir.identity.Load().Ready
 	db, err := pebble.Open(path, po)
@@ -185,6 +199,7 @@ func (s *Store) shut() error {
 	close(s.commits)
 	<-s.synced
 	close(s.released)
+	<-s.watched
 	err := s.db.Close()
 	if s.watch != nil {
 		err = errors.Join(err, s.watch.Close())

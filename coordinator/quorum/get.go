@@ -37,7 +37,8 @@ type GetPlan struct {
 	R int
 	// Candidates is the number of places.
 	Candidates int
-	// Owners is the number of owners among them; the places from there on are fallbacks.
+	// Owners is the number of owners among them; the places from there on are fallbacks. That an
+	// item is absent takes an owner's word: a fallback holds only what it took in somebody's stead.
 	Owners int
 }
 
@@ -97,7 +98,7 @@ func (g *Get) Start() []Action {
 // Only the newest answer of a place counts. When R have answered and states are needed that nobody
 // has sent yet, it asks for them: one place for each digest. An answer to a full read without the
 // state is a failure; one that comes unasked, from a place not asked yet, counts like any other.
-// After the verdict an answer tells only who holds the result.
+// When R fallbacks and no owner say that there is nothing, it asks on. After the verdict an answer tells only who holds the result.
 func (g *Get) Replied(place int, full bool, digest causal.Digest) []Action {
 	p := g.at(place)
 	if p == nil || p.asked && !p.reading {
@@ -114,7 +115,7 @@ func (g *Get) Replied(place int, full bool, digest causal.Digest) []Action {
 		return nil
 	}
 	g.decide()
-	return g.fetch()
+	return append(g.fetch(), g.further()...)
 }
 
 // Fail reports that a read brought nothing and will not. The place has no vote any more, though its
@@ -130,7 +131,8 @@ func (g *Get) Fail(place int) []Action {
 	}
 	p.out = true
 	g.decide()
-	return append(g.fetch(), g.replace(place, p.kind)...)
+	actions := append(g.fetch(), g.replace(place, p.kind)...)
+	return append(actions, g.further()...)
 }
 
 // Slow reports that a read is past its budget; it may be answered all the same. Somebody else is
@@ -167,6 +169,16 @@ func (g *Get) replace(place int, kind Kind) []Action {
 	return []Action{g.read(next, kind)}
 }
 
+// further asks the next candidate for its state when all that have answered are fallbacks with
+// nothing, and nobody is left who may still say something else.
+func (g *Get) further() []Action {
+	next := slices.IndexFunc(g.places, func(p getPlace) bool { return !p.asked })
+	if g.verdict != ReadPending || next < 0 || !g.hollow() || g.any(func(p *getPlace) bool { return p.reading }) {
+		return nil
+	}
+	return []Action{g.read(next, ReadFull)}
+}
+
 func (g *Get) read(place int, kind Kind) Action {
 	p := &g.places[place]
 	p.asked, p.reading, p.slow, p.kind = true, true, false, kind
@@ -201,29 +213,65 @@ func (g *Get) inHand(d causal.Digest) bool {
 
 // decide looks for a first verdict. Any R answers will do, also when others differ: every set of R
 // owners meets every set of W (R+W>N), and every N-R+1 that hold what an earlier read returned. Only
-// answers count whose state is in hand, so that the join of a conflict covers R places.
+// answers count whose state is in hand, so that the join of a conflict covers R places. That there is
+// nothing is agreed on only with an owner: else the read would call lost what a late owner has.
 func (g *Get) decide() {
 	if g.verdict != ReadPending {
 		return
 	}
-	usable := 0
+	usable, found := 0, false
 	for i := range g.places {
 		p := &g.places[i]
 		if !p.votes() || !g.inHand(p.digest) {
 			continue
 		}
 		usable++
-		if g.count(func(q *getPlace) bool { return q.votes() && q.digest == p.digest }) >= g.plan.R {
+		found = found || p.digest != nothing
+		if g.count(func(q *getPlace) bool { return q.votes() && q.digest == p.digest }) >= g.plan.R && g.attested(p.digest) {
 			g.verdict, g.result = Agreed, p.digest
 			g.markHolders()
 			return
 		}
 	}
-	if usable >= g.plan.R {
+	switch {
+	case usable >= g.plan.R && found:
 		g.verdict = Conflict
-	} else if g.count(func(p *getPlace) bool { return !p.out }) < g.plan.R {
+	case g.count(func(p *getPlace) bool { return !p.out }) < g.plan.R:
+		g.verdict = ReadLost
+	case g.hollow() && !g.any(func(p *getPlace) bool { return p.reading || !p.asked }):
 		g.verdict = ReadLost
 	}
+}
+
+// hollow tells whether R have answered, and all that have are fallbacks with nothing.
+func (g *Get) hollow() bool {
+	votes := 0
+	for i := range g.places {
+		if p := &g.places[i]; p.votes() {
+			if i < g.plan.Owners || p.digest != nothing {
+				return false
+			}
+			votes++
+		}
+	}
+	return votes >= g.plan.R
+}
+
+// nothing is the digest of a state without versions.
+var nothing causal.Digest
+
+// attested tells whether a result may stand on those who gave it: a state on anybody, nothing on an
+// owner.
+func (g *Get) attested(d causal.Digest) bool {
+	if d != nothing {
+		return true
+	}
+	for i := range g.places[:min(g.plan.Owners, len(g.places))] {
+		if p := &g.places[i]; p.votes() && p.digest == nothing {
+			return true
+		}
+	}
+	return false
 }
 
 // decided tells whether there is a result that digests can be compared with.

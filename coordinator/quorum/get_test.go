@@ -3,6 +3,8 @@ package quorum
 import (
 	"slices"
 	"testing"
+
+	"github.com/starling-db/starling/causal"
 )
 
 var old, newer, join = digest(0), digest(1), digest(2)
@@ -114,6 +116,12 @@ func TestGetAsksTheNextForWhatFailed(t *testing.T) {
 	wantGet(t, g, ReadLost, Count{Required: 2, Live: 1})
 }
 
+func TestGetReplacesAPlaceOnce(t *testing.T) {
+	g := startGet(t, 5, 2, 5)
+	wantActions(t, "a late place", g.Slow(1), Action{ReadFull, 2})
+	wantActions(t, "its failure, replaced already", g.Fail(1))
+}
+
 func TestGetOfOneNeverWaits(t *testing.T) {
 	g := startGet(t, 3, 1, 3)
 	g.Replied(0, true, old)
@@ -127,6 +135,36 @@ func TestGetCountsFallbacks(t *testing.T) {
 	g.Replied(0, true, old)
 	g.Replied(1, false, old)
 	wantGet(t, g, Agreed, Count{Required: 2, Received: 2, Live: 3, Fallbacks: 1})
+}
+
+// A fallback has what it took in somebody's stead, and what the item held before is not that.
+func TestGetTakesNoFallbacksWordThatThereIsNothing(t *testing.T) {
+	var absent causal.Digest
+	two := func() *Get {
+		g := NewGet(GetPlan{N: 3, R: 2, Candidates: 3, Owners: 1})
+		g.Start()
+		wantActions(t, "a late owner", g.Slow(0), Action{ReadFull, 2})
+		g.Replied(1, false, absent)
+		wantActions(t, "a second fallback", g.Replied(2, true, absent))
+		wantGet(t, g, ReadPending, Count{Required: 2, Received: 2, Live: 3, Fallbacks: 2})
+		return g
+	}
+	g := two()
+	g.Replied(0, true, old)
+	wantGet(t, g, Conflict, Count{Required: 2, Received: 3, Live: 3, Fallbacks: 2})
+	g = two()
+	g.Replied(0, true, absent)
+	wantGet(t, g, Agreed, Count{Required: 2, Received: 3, Live: 3, Fallbacks: 2})
+	g = two()
+	g.Fail(0)
+	wantGet(t, g, ReadLost, Count{Required: 2, Received: 2, Live: 2, Fallbacks: 2})
+
+	g = NewGet(GetPlan{N: 3, R: 1, Candidates: 3})
+	g.Start()
+	wantActions(t, "nothing", g.Replied(0, true, absent), Action{ReadFull, 1})
+	wantActions(t, "nothing again", g.Replied(1, true, absent), Action{ReadFull, 2})
+	g.Replied(2, true, newer)
+	wantGet(t, g, Agreed, Count{Required: 1, Received: 3, Live: 3, Fallbacks: 3}, 0, 1)
 }
 
 func TestGetRefusal(t *testing.T) {

@@ -67,6 +67,16 @@ func TestOwnerAndItsStandInCountOnce(t *testing.T) {
 	wantPut(t, p, Won, Count{Required: 2, Received: 2, Live: 3, Fallbacks: 1}, 2)
 }
 
+func TestALateOwnerCountsOnceBesideItsStandIn(t *testing.T) {
+	p := NewPut(plan(3, false, 0))
+	p.Start()
+	wantSends(t, "a late owner", p.Slow(1), Send{3, 1})
+	p.Ack(0)
+	p.Ack(3)
+	p.Ack(1)
+	wantPut(t, p, Pending, Count{Required: 3, Received: 2, Live: 3}, 2)
+}
+
 func TestCoordinatorThatIsAFallbackStandsForTheFirstOwnerThatIsDown(t *testing.T) {
 	p := NewPut(plan(3, false, 5, 0, 2))
 	wantSends(t, "start", p.Start(), Send{1, 1}, Send{5, 0}, Send{3, 2})

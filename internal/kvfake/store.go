@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/starling-db/starling/proto/starling/v1"
 )
@@ -136,11 +137,13 @@ func (s *store) put(bucketName string, key *pb.ItemKey, value []byte, tombstone 
 	return it.reply(dot, context, false), nil
 }
 
+// reply carries a context if the written version stands alone, as real nodes have it.
 func (it *item) reply(dot *pb.Dot, context []byte, repeated bool) *pb.PutResponse {
-	return &pb.PutResponse{
-		Dot: dot, Context: appendDot(bytes.Clone(context), dot), Acknowledged: 2,
-		Versions: uint32(len(it.versions)), Repeated: repeated,
+	r := &pb.PutResponse{Dot: dot, Acknowledged: 2, Versions: uint32(len(it.versions)), Repeated: repeated}
+	if len(it.versions) == 1 && proto.Equal(it.versions[0].GetDot(), dot) {
+		r.Context = appendDot(bytes.Clone(context), dot)
 	}
+	return r
 }
 
 func (it *item) context() []byte {

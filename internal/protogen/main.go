@@ -1,5 +1,6 @@
 // Command protogen compiles the .proto files of this repository and runs the code generators that
-// go.mod pins. It stands in for protoc, so that a checkout and Go are all that generation needs.
+// go.mod pins. It stands in for protoc, so that a checkout and Go are all that generation needs. From the comments of
+// the files it makes a page of documentation, too.
 package main
 
 import (
@@ -25,31 +26,24 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: protogen DIR")
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: protogen DIR PAGE")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1]); err != nil {
+	if err := run(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, "protogen:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dir string) error {
+func run(dir, docs string) error {
 	sources, err := protoFiles(dir)
 	if err != nil {
 		return err
 	}
-	compiler := protocompile.Compiler{
-		SourceInfoMode: protocompile.SourceInfoStandard,
-		Resolver: protocompile.CompositeResolver{
-			&protocompile.SourceResolver{ImportPaths: []string{dir}},
-			protocompile.ResolverFunc(registered),
-		},
-	}
-	files, err := compiler.Compile(context.Background(), sources...)
+	files, err := compile(dir, sources)
 	if err != nil {
-		return fmt.Errorf("compile: %w", err)
+		return err
 	}
 	request := &pluginpb.CodeGeneratorRequest{
 		FileToGenerate: sources,
@@ -61,7 +55,23 @@ func run(dir string) error {
 			return fmt.Errorf("%s: %w", plugin, err)
 		}
 	}
-	return nil
+	return os.WriteFile(docs, page(files), 0o644)
+}
+
+// compile compiles files of a directory, with their comments.
+func compile(dir string, sources []string) (linker.Files, error) {
+	compiler := protocompile.Compiler{
+		SourceInfoMode: protocompile.SourceInfoStandard,
+		Resolver: protocompile.CompositeResolver{
+			&protocompile.SourceResolver{ImportPaths: []string{dir}},
+			protocompile.ResolverFunc(registered),
+		},
+	}
+	files, err := compiler.Compile(context.Background(), sources...)
+	if err != nil {
+		return nil, fmt.Errorf("compile: %w", err)
+	}
+	return files, nil
 }
 
 // registered finds files that are linked into this binary: google/rpc and google/protobuf.

@@ -2,12 +2,20 @@ package testcluster
 
 import (
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Cut stops what one node sends to another, gossip included. What is on its way between their peer ports waits.
 func (c *Cluster) Cut(from, to int) {
 	c.network.change(func() { c.network.cut[link{from, to}] = true })
 	c.gossip.Cut(gossipHost(from), gossipHost(to))
+}
+
+// Mend undoes a Cut.
+func (c *Cluster) Mend(from, to int) {
+	c.network.change(func() { delete(c.network.cut, link{from, to}) })
+	c.gossip.Restore(gossipHost(from), gossipHost(to))
 }
 
 // CutBoth stops what two nodes send to each other.
@@ -41,6 +49,16 @@ func (c *Cluster) Heal() {
 
 // SetClock sets a node's clock off by d, also over restarts.
 func (c *Cluster) SetClock(i int, d time.Duration) { c.members[i].offset.Store(int64(d)) }
+
+// SetDiskFree has the disk of a node say how many of its 8 GiB are free. A node whose disk has never said so takes no
+// notice until its next start.
+func (c *Cluster) SetDiskFree(i int, bytes uint64) {
+	m := c.members[i]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	const total = 8 << 30
+	m.fs.TestingSetDiskUsage(vfs.DiskUsage{TotalBytes: total, AvailBytes: bytes, UsedBytes: total - bytes})
+}
 
 // Log is what a node has logged so far, all its runs together.
 func (c *Cluster) Log(i int) string { return c.members[i].log.String() }

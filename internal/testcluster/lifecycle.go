@@ -47,7 +47,9 @@ func (c *Cluster) TryStart(i int) error {
 		}
 		o.GossipTransport = transport
 	}
-	started, err := node.Start(context.Background(), o)
+	var started *node.Node
+	var err error
+	c.labelled(func() { started, err = node.Start(context.Background(), o) })
 	if err != nil {
 		if o.GossipTransport != nil {
 			err = errors.Join(err, o.GossipTransport.Shutdown())

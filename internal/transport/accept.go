@@ -49,7 +49,7 @@ func (ss *session) accept(in *incoming) error {
 		batch = append(batch, r)
 	}
 	if len(batch) > 0 {
-		ss.server.wg.Go(func() { ss.handle(batch) })
+		ss.server.workers.Go(func() { ss.handle(batch) })
 	}
 	return nil
 }

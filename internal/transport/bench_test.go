@@ -2,20 +2,25 @@ package transport
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// BenchmarkCall has 64 callers write items of 256 bytes over loopback TCP, both sides in this process.
+// BenchmarkCall has some callers write items of 256 bytes over loopback TCP, both sides in this process. With few of them
+// frames hold one request each, as between nodes of which each has little to ask of each other.
 func BenchmarkCall(b *testing.B) {
-	for name, linger := range map[string]time.Duration{"linger=0": 0, "linger=200us": 200 * time.Microsecond} {
-		b.Run(name, func(b *testing.B) { benchmarkCall(b, linger) })
+	for _, c := range []struct {
+		callers int
+		linger  time.Duration
+	}{{64, 0}, {64, 200 * time.Microsecond}, {4, 0}, {1, 0}} {
+		b.Run(fmt.Sprintf("callers=%d/linger=%v", c.callers, c.linger), func(b *testing.B) { benchmarkCall(b, c.callers, c.linger) })
 	}
 }
 
-func benchmarkCall(b *testing.B, linger time.Duration) {
+func benchmarkCall(b *testing.B, callers int, linger time.Duration) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -34,7 +39,7 @@ func benchmarkCall(b *testing.B, linger time.Duration) {
 	b.ResetTimer()
 	var left atomic.Int64
 	left.Store(int64(b.N))
-	done := make(chan error, 64)
+	done := make(chan error, callers)
 	for range cap(done) {
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -10,32 +10,46 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// call is one request on its way, and later its outcome. Until done is closed its stream owns it.
+// call is one request on its way. Until it is finished its stream owns it.
 type call struct {
 	// wire is what is sent: the caller's body under an id of ours, so that one body may go to many peers.
 	wire     pb.PeerRequest
 	size     int64
 	deadline time.Time
+	alone    bool // nobody watches the deadline but the stream
 	queued   bool
 	sent     bool // may have left this node
 
 	prev, next *call // in the queue
 
-	done  chan struct{}
-	reply *pb.PeerReply
-	err   error
+	// done is told of the outcome, once, with no lock held.
+	done func(*pb.PeerReply, error)
 }
 
-func newCall(req *pb.PeerRequest, size int, deadline time.Time) *call {
-	c := &call{size: int64(size), deadline: deadline, done: make(chan struct{})}
+func newCall(req *pb.PeerRequest, size int, deadline time.Time, done func(*pb.PeerReply, error)) *call {
+	c := &call{size: int64(size), deadline: deadline, done: done}
 	c.wire.Epoch = req.Epoch
 	c.wire.Body = req.Body
 	return c
 }
 
-func (c *call) finish(reply *pb.PeerReply, err error) {
-	c.reply, c.err = reply, err
-	close(c.done)
+// finished are calls that are over, to be told so when no lock is held any more.
+type finished []outcome
+
+type outcome struct {
+	call  *call
+	reply *pb.PeerReply
+	err   error
+}
+
+func (f *finished) add(c *call, reply *pb.PeerReply, err error) {
+	*f = append(*f, outcome{c, reply, err})
+}
+
+func (f finished) tell() {
+	for _, o := range f {
+		o.call.done(o.reply, o.err)
+	}
 }
 
 // queue is a list of calls that gives up any of them at once, so that expired ones hold no place.
@@ -90,6 +104,16 @@ func bodyNumber(m protoreflect.Message, body protoreflect.OneofDescriptor) proto
 func (c *call) outcome(peer Peer, reply *pb.PeerReply) (*pb.PeerReply, error) {
 	if reply.Error != nil {
 		return nil, &PeerError{Peer: peer, Err: reply.Error}
+	}
+	switch c.wire.Body.(type) { // nearly all: reflection, below, takes more time than the rest of a reply
+	case *pb.PeerRequest_Write:
+		if _, ok := reply.Body.(*pb.PeerReply_Write); ok {
+			return reply, nil
+		}
+	case *pb.PeerRequest_Read:
+		if _, ok := reply.Body.(*pb.PeerReply_Read); ok {
+			return reply, nil
+		}
 	}
 	asked := bodyNumber(c.wire.ProtoReflect(), requestBody)
 	if got := bodyNumber(reply.ProtoReflect(), replyBody); got != asked {

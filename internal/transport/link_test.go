@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	pb "github.com/starling-db/starling/proto/starling/v1"
 )
 
 var testTime = time.UnixMilli(1_700_000_000_000)
@@ -75,11 +77,12 @@ func TestFramesAreBounded(t *testing.T) {
 	s := &stream{o: &o, pending: make(map[uint64]*call), wake: make(chan struct{}, 1), count: new(counters)}
 	later := time.Now().Add(time.Hour)
 	for _, size := range []int{300, 300, 300, 300, 5000, 1, 1, 1, 1, 1, 1, 1} {
-		if err := s.submit(newCall(ping(), size, later)); err != nil {
+		if err := s.submit(newCall(ping(), size, later, nobody)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	expired := newCall(ping(), 1, time.Now().Add(-1))
+	var ended []error
+	expired := newCall(ping(), 1, time.Now().Add(-1), func(_ *pb.PeerReply, err error) { ended = append(ended, err) })
 	if err := s.submit(expired); err != nil {
 		t.Fatal(err)
 	}
@@ -96,36 +99,33 @@ func TestFramesAreBounded(t *testing.T) {
 	if batch := s.drain(); len(batch) != 2 {
 		t.Errorf("%d more, once there was room", len(batch))
 	}
-	select {
-	case <-expired.done:
-		if ee := (*ExpiredError)(nil); !errors.As(expired.err, &ee) || ee.Sent {
-			t.Errorf("an expired one: %v", expired.err)
-		}
-	default:
-		t.Error("an expired call was sent, or forgotten")
+	if ee := (*ExpiredError)(nil); len(ended) != 1 || !errors.As(ended[0], &ee) || ee.Sent {
+		t.Errorf("an expired one: %v", ended)
 	}
 }
+
+func nobody(*pb.PeerReply, error) {}
 
 func TestQueueIsBoundedInBytes(t *testing.T) {
 	o := Options{Limits: Limits{QueueBytes: 1000}}.EnsureDefaults()
 	s := &stream{o: &o, pending: make(map[uint64]*call), wake: make(chan struct{}, 1), count: new(counters)}
 	later := time.Now().Add(time.Hour)
-	alone := newCall(write(1), 5000, later)
+	alone := newCall(write(1), 5000, later, nobody)
 	if err := s.submit(alone); err != nil {
 		t.Errorf("one that is larger than the budget may pass alone: %v", err)
 	}
 	var oe *OverloadError
-	if err := s.submit(newCall(ping(), 1, later)); !errors.As(err, &oe) || oe.Bytes != 5000 {
+	if err := s.submit(newCall(ping(), 1, later, nobody)); !errors.As(err, &oe) || oe.Bytes != 5000 {
 		t.Errorf("beyond the budget: %v", err)
 	}
 	s.drain() // what is under way counts as well
-	if err := s.submit(newCall(ping(), 1, later)); !errors.As(err, &oe) {
+	if err := s.submit(newCall(ping(), 1, later, nobody)); !errors.As(err, &oe) {
 		t.Errorf("beyond the budget: %v", err)
 	}
 	if sent, open := s.abandon(alone); !sent || !open {
 		t.Errorf("abandoned: sent %v, open %v", sent, open)
 	}
-	if err := s.submit(newCall(ping(), 1, later)); err != nil || s.bytes != 1 {
+	if err := s.submit(newCall(ping(), 1, later, nobody)); err != nil || s.bytes != 1 {
 		t.Errorf("once there is room: %v, %d bytes", err, s.bytes)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	pb "github.com/starling-db/starling/proto/starling/v1"
 )
@@ -56,31 +57,78 @@ func (p *Pool) CallBulk(ctx context.Context, peer Peer, req *pb.PeerRequest) (*p
 }
 
 func (p *Pool) call(ctx context.Context, peer Peer, req *pb.PeerRequest, size int, bulk bool) (*pb.PeerReply, error) {
-	if limit := p.o.MessageBytes - frameOverhead; size > limit {
-		return nil, &SizeError{Size: size, Limit: limit}
-	}
 	if err := ctx.Err(); err != nil {
 		return nil, &ExpiredError{Peer: peer, Err: err}
 	}
 	ctx, deadline, cancel := withDeadline(ctx, p.o.DefaultTimeout)
 	defer cancel()
-	s, err := p.stream(peer, bulk)
-	if err != nil {
-		return nil, err
-	}
-	c := newCall(req, size, deadline)
-	if err := s.submit(c); err != nil {
-		return nil, err
+	var (
+		done  = make(chan struct{})
+		reply *pb.PeerReply
+		err   error
+	)
+	s, c, refused := p.submit(deadline, peer, req, size, bulk, false, func(r *pb.PeerReply, e error) {
+		reply, err = r, e
+		close(done)
+	})
+	if refused != nil {
+		return nil, refused
 	}
 	select {
-	case <-c.done:
+	case <-done:
 	case <-ctx.Done():
 		if sent, open := s.abandon(c); open {
 			return nil, &ExpiredError{Peer: peer, Sent: sent, Err: ctx.Err()}
 		}
-		<-c.done
+		<-done
 	}
-	return c.reply, c.err
+	return reply, err
+}
+
+// submit gives a call to the peer's stream. After an error done is never called.
+func (p *Pool) submit(deadline time.Time, peer Peer, req *pb.PeerRequest, size int, bulk, alone bool, done func(*pb.PeerReply, error)) (*stream, *call, error) {
+	if limit := p.o.MessageBytes - frameOverhead; size > limit {
+		return nil, nil, &SizeError{Size: size, Limit: limit}
+	}
+	s, err := p.stream(peer, bulk)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := newCall(req, size, deadline, done)
+	c.alone = alone
+	if err := s.submit(c); err != nil {
+		return nil, nil, err
+	}
+	return s, c, nil
+}
+
+// Start is Call without the wait: done is called once with what Call would return, before Start returns or later, from
+// whatever goroutine finds out, which it must not hold up. A deadline that passes is noticed up to reapEvery late. It
+// must be set.
+func (p *Pool) Start(deadline time.Time, peer Peer, req *pb.PeerRequest, done func(*pb.PeerReply, error)) {
+	if !time.Now().Before(deadline) {
+		done(nil, &ExpiredError{Peer: peer, Err: context.DeadlineExceeded})
+		return
+	}
+	size := requestSize(req)
+	bulk := size >= p.o.BulkThreshold
+	first := done
+	if !bulk && reads(req) {
+		first = func(reply *pb.PeerReply, err error) {
+			if pe := (*PeerError)(nil); errors.As(err, &pe) && wantsBulk(pe.Err) {
+				p.start(deadline, peer, req, size, true, done)
+				return
+			}
+			done(reply, err)
+		}
+	}
+	p.start(deadline, peer, req, size, bulk, first)
+}
+
+func (p *Pool) start(deadline time.Time, peer Peer, req *pb.PeerRequest, size int, bulk bool, done func(*pb.PeerReply, error)) {
+	if _, _, err := p.submit(deadline, peer, req, size, bulk, true, done); err != nil {
+		done(nil, err)
+	}
 }
 
 // stream is the present stream to a peer, or a new one if the link's backoff allows one.

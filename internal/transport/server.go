@@ -3,7 +3,9 @@ package transport
 import (
 	"context"
 	"sync"
+	"time"
 
+	"github.com/starling-db/starling/internal/workers"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -39,18 +41,27 @@ type Server struct {
 
 	mu      sync.Mutex
 	closing bool
-	wg      sync.WaitGroup // sessions, their readers, and Handle
+	wg      sync.WaitGroup // sessions and their readers
+
+	workers *workers.Pool // Handle
 
 	counters serverCounters
 }
 
 var _ pb.ReplicaServer = (*Server)(nil)
 
+// keptWorkers bounds the goroutines that are kept for the next frames, and keptFor is for how long.
+const (
+	keptWorkers = 256
+	keptFor     = 5 * time.Second
+)
+
 // NewServer returns a server. The options must have passed Validate.
 func NewServer(o Options, h Handler) *Server {
 	s := &Server{o: o.EnsureDefaults(), handler: h}
 	s.load.maxCount, s.load.maxBytes = int64(s.o.ServerInFlight), s.o.ServerBytes
 	s.load.idle = make(chan struct{}, 1)
+	s.workers = workers.New(keptWorkers, keptFor)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -96,6 +107,7 @@ func (s *Server) Close(ctx context.Context) error {
 	err := s.load.wait(ctx)
 	s.cancel()
 	s.wg.Wait()
+	s.workers.Close()
 	return err
 }
 

@@ -33,6 +33,8 @@ type stream struct {
 	pending map[uint64]*call // sent, by id
 	bytes   int64            // of calls in queue and pending
 	lastID  uint64
+	reaper  *time.Timer // runs at reapAt; nil while no call is alone
+	reapAt  time.Time
 
 	wake chan struct{} // something to write, or room to write it
 }
@@ -55,6 +57,9 @@ func (s *stream) submit(c *call) error {
 	c.wire.Id = s.lastID
 	s.queue.push(c)
 	s.bytes += c.size
+	if c.alone {
+		s.reapBy(c.deadline)
+	}
 	s.signal()
 	return nil
 }
@@ -94,18 +99,23 @@ func (s *stream) run() {
 
 // fail ends all calls and takes no further ones.
 func (s *stream) fail(err error) {
+	var over finished
+	defer func() { over.tell() }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dead = err
+	if s.reaper != nil {
+		s.reaper.Stop()
+	}
 	for c := s.queue.first; c != nil; {
 		next := c.next
 		s.queue.remove(c)
-		c.finish(nil, connectError(s.peer, err))
+		over.add(c, nil, connectError(s.peer, err))
 		c = next
 	}
 	for id, c := range s.pending {
 		delete(s.pending, id)
-		c.finish(nil, &UnreachableError{Peer: s.peer, Sent: true, Err: err})
+		over.add(c, nil, &UnreachableError{Peer: s.peer, Sent: true, Err: err})
 	}
 	s.bytes = 0
 }
@@ -223,6 +233,8 @@ func (s *stream) deliver(f *pb.Frame) {
 	s.useful.Store(true)
 	s.count.framesReceived.Add(1)
 	s.count.replies.Add(uint64(len(f.Replies)))
+	over := make(finished, 0, len(f.Replies))
+	defer func() { over.tell() }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	full := len(s.pending) >= s.o.InFlight
@@ -236,10 +248,11 @@ func (s *stream) deliver(f *pb.Frame) {
 		s.bytes -= c.size
 		if clockErr != nil {
 			s.count.clockRefused.Add(1)
-			c.finish(nil, &ClockError{Peer: s.peer, Err: clockErr})
+			over.add(c, nil, &ClockError{Peer: s.peer, Err: clockErr})
 			continue
 		}
-		c.finish(c.outcome(s.peer, r))
+		reply, err := c.outcome(s.peer, r)
+		over.add(c, reply, err)
 	}
 	if full && s.queue.length > 0 {
 		s.signal()

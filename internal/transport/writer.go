@@ -66,6 +66,8 @@ func gather(ctx context.Context, linger time.Duration) {
 
 // drain moves calls from the queue to those under way, as many as make a frame. From here on they count as sent.
 func (s *stream) drain() []*pb.PeerRequest {
+	var over finished
+	defer func() { over.tell() }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.queue.length == 0 {
@@ -83,7 +85,7 @@ func (s *stream) drain() []*pb.PeerRequest {
 		left := c.deadline.Sub(now)
 		if left <= 0 {
 			s.bytes -= c.size
-			c.finish(nil, &ExpiredError{Peer: s.peer, Err: context.DeadlineExceeded})
+			over.add(c, nil, &ExpiredError{Peer: s.peer, Err: context.DeadlineExceeded})
 			continue
 		}
 		c.sent = true

@@ -27,6 +27,9 @@ type Config struct {
 	// host:port. Empty: derived from the bound address (see Advertise).
 	ClientAdvertise, PeerAdvertise, GossipAdvertise string
 
+	// Pprof serves profiles of the process on the HTTP port. They tell what is in memory, keys included.
+	Pprof bool
+
 	// Join lists gossip addresses of nodes to meet first. When a cluster is founded the first of them
 	// designates the founder.
 	Join []string
@@ -56,6 +59,10 @@ type Config struct {
 
 	// CacheBytes and MemTableBytes size the storage's block cache and each memtable.
 	CacheBytes, MemTableBytes Bytes
+	// ItemCacheBytes is the memory for single items that were read or written lately; 0: none are kept.
+	ItemCacheBytes Bytes
+	// DiskReserve is how much of the disk stays free: below it the node refuses writes. 0: a part of the disk.
+	DiskReserve Bytes
 	// HintBytesPerTarget and HintBytes bound the hints kept for one node, and for all.
 	HintBytesPerTarget, HintBytes Bytes
 	// HintRate throttles hint replay, in bytes a second over all targets.
@@ -100,8 +107,9 @@ func Default() Config {
 		MaxInFlight:      2048,
 		MaxInFlightBytes: 256 * mib,
 
-		CacheBytes:         256 * mib,
-		MemTableBytes:      64 * mib,
+		CacheBytes:         32 * mib,
+		MemTableBytes:      24 * mib,
+		ItemCacheBytes:     96 * mib,
 		HintBytesPerTarget: 4096 * mib,
 		HintBytes:          16384 * mib,
 		HintRate:           32 * mib,
@@ -110,4 +118,11 @@ func Default() Config {
 		LogFormat:    LogText,
 		DrainTimeout: 15 * time.Second,
 	}
+}
+
+// HeapTarget is about what a node's heap comes to with caches and memtables that are full: the one that takes writes, one
+// that is being flushed, and one kept to be used again.
+func (c Config) HeapTarget() Bytes {
+	const rest = 16 << 20
+	return c.CacheBytes + c.ItemCacheBytes + 3*c.MemTableBytes + rest
 }

@@ -63,11 +63,12 @@ func TestPrecedence(t *testing.T) {
 func TestEverySettingInEverySource(t *testing.T) {
 	texts := map[string]string{
 		"name": "n9", "dir": "/data", "zone": "z", "client-addr": "0.0.0.0:1", "peer-addr": "[::]:2", "gossip-addr": ":3",
-		"http-addr": "localhost:4", "client-advertise": "h1:5", "peer-advertise": "h2", "gossip-advertise": "10.0.0.1:7",
+		"http-addr": "localhost:4", "pprof": "on", "client-advertise": "h1:5", "peer-advertise": "h2", "gossip-advertise": "10.0.0.1:7",
 		"join": "a:1,b:7402", "bootstrap-expect": "3", "cluster": "c", "partitions": "64", "max-value-bytes": "1MiB",
 		"max-siblings": "7", "max-state-bytes": "2MiB", "max-clock-offset": "1s", "request-timeout": "3s",
 		"slow-replica": "20ms", "hedge": "5ms", "max-in-flight": "9", "max-in-flight-bytes": "8MiB", "cache-bytes": "3MiB",
-		"memtable-bytes": "4MiB", "hint-bytes-per-target": "5MiB", "hint-bytes": "6MiB", "hint-rate": "7MiB",
+		"item-cache-bytes": "2MiB",
+		"memtable-bytes":   "4MiB", "disk-reserve": "3MiB", "hint-bytes-per-target": "5MiB", "hint-bytes": "6MiB", "hint-rate": "7MiB",
 		"log-level": "debug", "log-format": "json", "drain-timeout": "4s",
 	}
 	var args, environ []string
@@ -239,6 +240,7 @@ func TestValidate(t *testing.T) {
 		"cache-bytes: ":                               func(c *Config) { c.CacheBytes = 0 },
 		"memtable-bytes: ":                            func(c *Config) { c.MemTableBytes = 8 << 30 },
 		"hint-rate: ":                                 func(c *Config) { c.HintRate = 0 },
+		"disk-reserve: ":                              func(c *Config) { c.DiskReserve = -1 },
 		"request-timeout: -1s":                        func(c *Config) { c.RequestTimeout = -time.Second },
 		"max-clock-offset: ":                          func(c *Config) { c.MaxClockOffset = time.Hour },
 	} {

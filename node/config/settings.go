@@ -75,6 +75,9 @@ var settings = []setting{
 	text("peer-addr", "listen address for other nodes", func(c *Config) *string { return &c.PeerAddr }),
 	text("gossip-addr", "listen address for gossip, TCP and UDP", func(c *Config) *string { return &c.GossipAddr }),
 	text("http-addr", "listen address for /healthz, /readyz and /metrics", func(c *Config) *string { return &c.HTTPAddr }),
+	{"pprof", "profiles of the process at /debug/pprof/ on the HTTP port: on or off", kindText, func(c *Config) value {
+		return field(&c.Pprof, parseSwitch, formatSwitch)
+	}},
 	text("client-advertise", "address that clients are told (default: from the bound one)", func(c *Config) *string { return &c.ClientAdvertise }),
 	text("peer-advertise", "address that other nodes are told (default: from the bound one)", func(c *Config) *string { return &c.PeerAdvertise }),
 	text("gossip-advertise", "gossip address that other nodes are told (default: from the bound one)", func(c *Config) *string { return &c.GossipAdvertise }),
@@ -100,7 +103,9 @@ var settings = []setting{
 	size("max-in-flight-bytes", "most bytes of client requests at once", func(c *Config) *Bytes { return &c.MaxInFlightBytes }),
 
 	size("cache-bytes", "block cache of the storage", func(c *Config) *Bytes { return &c.CacheBytes }),
+	size("item-cache-bytes", "decoded items kept in memory, in front of the block cache; 0: none", func(c *Config) *Bytes { return &c.ItemCacheBytes }),
 	size("memtable-bytes", "size of one memtable of the storage", func(c *Config) *Bytes { return &c.MemTableBytes }),
+	size("disk-reserve", "free space of the disk below which writes are refused; 0: 5 % of the disk, within bounds", func(c *Config) *Bytes { return &c.DiskReserve }),
 	size("hint-bytes-per-target", "most bytes of hints for one node", func(c *Config) *Bytes { return &c.HintBytesPerTarget }),
 	size("hint-bytes", "most bytes of hints in all", func(c *Config) *Bytes { return &c.HintBytes }),
 	size("hint-rate", "bytes a second of hint replay", func(c *Config) *Bytes { return &c.HintRate }),

@@ -118,6 +118,23 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
+func parseSwitch(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "on":
+		return true, nil
+	case "off":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q: want on or off", clip(text))
+}
+
+func formatSwitch(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
 func parseLevel(text string) (slog.Level, error) {
 	switch strings.ToLower(text) {
 	case "debug":

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -42,10 +43,34 @@ func Listen(ctx context.Context, bind string, logger *slog.Logger) (memberlist.T
 		})
 		if err == nil {
 			bound := net.JoinHostPort(ip.String(), strconv.Itoa(t.GetAutoBindPort()))
-			return t, bound, nil
+			return sockets{t}, bound, nil
 		}
 	}
 	return nil, "", fmt.Errorf("gossip: %w", err)
+}
+
+// sockets are memberlist's, but their Shutdown returns also when nobody takes what has arrived: a node whose start failed
+// has no Membership that would.
+type sockets struct{ *memberlist.NetTransport }
+
+func (s sockets) Shutdown() error {
+	over := make(chan struct{})
+	var discarding sync.WaitGroup
+	discarding.Go(func() {
+		for {
+			select {
+			case <-s.PacketCh():
+			case c := <-s.StreamCh():
+				_ = c.Close()
+			case <-over:
+				return
+			}
+		}
+	})
+	err := s.NetTransport.Shutdown()
+	close(over)
+	discarding.Wait()
+	return err
 }
 
 // hostPort splits an address with a numeric port.

@@ -10,6 +10,7 @@ func newSampler() *sampler {
 	s.addGossip()
 	s.addStorage()
 	s.addTransport()
+	s.addSessions()
 	return s
 }
 
@@ -32,6 +33,8 @@ func (s *sampler) addNode() {
 			add(float64(bytes))
 		}
 	})
+	s.gauge("requests_pace", "Client requests about one item that are let in at once, as things are.",
+		one(func(s *Sources) func() int { return s.Pace }, func(n int) float64 { return float64(n) }))
 	s.gauge("peers", "Other nodes by what this one thinks of them.", func(s *Sources, add func(float64, ...string)) {
 		if s.Peers == nil {
 			return
@@ -94,6 +97,9 @@ func (s *sampler) addStorage() {
 	s.gauge("storage_cache_bytes", "Memory of the block cache.", figure(func(f Storage) uint64 { return f.CacheBytes }))
 	s.counter("storage_cache_hits_total", "Blocks found in the cache.", figure(func(f Storage) uint64 { return f.CacheHits }))
 	s.counter("storage_cache_misses_total", "Blocks read from disk.", figure(func(f Storage) uint64 { return f.CacheMisses }))
+	s.gauge("storage_item_cache_bytes", "Memory of the items kept in memory.", figure(func(f Storage) uint64 { return f.ItemCacheBytes }))
+	s.counter("storage_item_cache_hits_total", "Items found in memory.", figure(func(f Storage) uint64 { return f.ItemCacheHits }))
+	s.counter("storage_item_cache_misses_total", "Items looked up in the storage engine.", figure(func(f Storage) uint64 { return f.ItemCacheMisses }))
 	s.counter("storage_flushes_total", "Memtables written out.", figure(func(f Storage) uint64 { return f.Flushes }))
 	s.counter("storage_compactions_total", "Compactions done.", figure(func(f Storage) uint64 { return f.Compactions }))
 	s.gauge("storage_read_amplification", "Sorted runs that a read looks into at most.", figure(func(f Storage) uint64 { return f.ReadAmplification }))
@@ -103,8 +109,22 @@ func (s *sampler) addStorage() {
 	s.counter("storage_fsyncs_total", "Fsyncs of the write-ahead log.", figure(func(f Storage) uint64 { return f.Fsyncs }))
 	s.counter("storage_fsync_seconds_total", "Time that those fsyncs took.",
 		one(func(s *Sources) func() Storage { return s.Storage }, func(f Storage) float64 { return f.FsyncTime.Seconds() }))
+	s.gauge("disk_free_bytes", "Free space of the data directory's disk; 0 where it can't be told.", figure(func(f Storage) uint64 { return f.DiskFree }))
+	s.gauge("disk_full", "1 while writes are refused because the disk has no more than its reserve.",
+		one(func(s *Sources) func() Storage { return s.Storage }, func(f Storage) float64 { return truth(f.DiskFull) }))
+	s.counter("disk_full_refusals_total", "Writes of clients and other nodes refused because of that.", figure(func(f Storage) uint64 { return f.DiskRefusals }))
 	s.gauge("storage_failed", "1 once a disk error has stopped the storage for good.",
 		one(func(s *Sources) func() Storage { return s.Storage }, func(f Storage) float64 { return truth(f.Failed) }))
+}
+
+func (s *sampler) addSessions() {
+	figure := func(value func(Sessions) float64) func(*Sources, func(float64, ...string)) {
+		return one(func(s *Sources) func() Sessions { return s.Sessions }, value)
+	}
+	s.gauge("sessions", "Sessions of clients that are open.", figure(func(f Sessions) float64 { return float64(f.Open) }))
+	s.gauge("session_reply_bytes", "Bytes of replies that wait to be sent in sessions.", figure(func(f Sessions) float64 { return float64(f.Waiting) }))
+	s.counter("session_frames_total", "Frames of calls that came in sessions.", figure(func(f Sessions) float64 { return float64(f.Frames) }))
+	s.counter("session_calls_total", "Calls that came in sessions; by frames, how full these are.", figure(func(f Sessions) float64 { return float64(f.Calls) }))
 }
 
 func (s *sampler) addTransport() {

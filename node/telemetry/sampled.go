@@ -17,9 +17,13 @@ type Sources struct {
 	Storage func() Storage
 	// Transport are the figures of requests between nodes.
 	Transport func() Transport
+	// Sessions are the figures of clients' sessions.
+	Sessions func() Sessions
 	// Epoch is the number of the ring's epoch. InFlight is what admission has let in: requests and bytes.
 	Epoch    func() uint64
 	InFlight func() (requests, bytes int64)
+	// Pace is how many requests about one item are let in at once, as things are.
+	Pace func() int
 	// ClockAhead is how far the hybrid clock is ahead of the physical one.
 	ClockAhead func() time.Duration
 }
@@ -46,11 +50,16 @@ type Gossip struct{ ForeignCluster, Garbage, RefusedNodes, AddressConflicts, Rej
 type Storage struct {
 	DiskBytes, WALBytes, MemTableBytes, CacheBytes uint64
 	CacheHits, CacheMisses                         uint64
+	ItemCacheBytes, ItemCacheHits, ItemCacheMisses uint64
 	Flushes, Compactions, WALWritten, Fsyncs       uint64
 	FsyncTime                                      time.Duration
 	// ReadAmplification is the number of sorted runs that a read looks into at most; L0Files says how far
 	// compaction is behind, DebtBytes how much it has to do.
 	ReadAmplification, L0Files, DebtBytes uint64
+	// DiskFree is what the disk has left, 0 where that can't be told. DiskFull: writes are refused; DiskRefusals counts them.
+	DiskFree     uint64
+	DiskFull     bool
+	DiskRefusals uint64
 	// Failed says that a disk error has stopped it for good.
 	Failed bool
 }
@@ -59,6 +68,13 @@ type Storage struct {
 type Transport struct {
 	InFlight, Queued, Frames, Requests, Connects uint64
 	Overloads, Expired, HellosRefused            uint64
+}
+
+// Sessions are the streams on which clients send many calls: those open, the bytes of the replies that wait to be sent, and
+// the frames and calls that have come since the start.
+type Sessions struct {
+	Open, Waiting int64
+	Frames, Calls uint64
 }
 
 // sampler turns the sources into metrics at every scrape.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -31,10 +32,12 @@ type ServerOptions struct {
 	// Health returns why the process should be restarted, such as a failed disk; Ready why the node takes no
 	// requests now. Nil: all is well. Both must be quick.
 	Health, Ready func() error
-	Logger        *slog.Logger // nil: none
+	// Profiles serves /debug/pprof/ too.
+	Profiles bool
+	Logger   *slog.Logger // nil: none
 }
 
-// Server serves /healthz, /readyz and /metrics.
+// Server serves /healthz, /readyz, /metrics and, if asked to, /debug/pprof/.
 type Server struct {
 	http *http.Server
 	done chan error
@@ -49,6 +52,12 @@ func Serve(o ServerOptions) *Server {
 	mux.Handle("GET /healthz", probe("ok", o.Health))
 	mux.Handle("GET /readyz", probe("ready", o.Ready))
 	mux.Handle("GET /metrics", o.Metrics.Handler())
+	if o.Profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	s := &Server{
 		http: &http.Server{
 			Handler:           mux,

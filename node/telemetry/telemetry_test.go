@@ -96,6 +96,18 @@ func TestProbes(t *testing.T) {
 	}
 }
 
+// Profiles tell what is in memory: nobody gets them who was not meant to.
+func TestProfilesOnlyIfAskedFor(t *testing.T) {
+	for want, o := range map[int]ServerOptions{http.StatusNotFound: {}, http.StatusOK: {Profiles: true}} {
+		addr := serve(t, o)
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1"} {
+			if code, _ := get(t, addr, path); code != want {
+				t.Errorf("%s with %t: %d, want %d", path, o.Profiles, code, want)
+			}
+		}
+	}
+}
+
 func TestMetricsAreServed(t *testing.T) {
 	m := NewMetrics("v1.2.3")
 	addr := serve(t, ServerOptions{Metrics: m})
@@ -117,14 +129,17 @@ func TestMetricsAreServed(t *testing.T) {
 		Ready:    func() bool { return true },
 		Epoch:    func() uint64 { return 7 },
 		InFlight: func() (int64, int64) { return 3, 4096 },
+		Pace:     func() int { return 48 },
 		Peers:    func() Peers { return Peers{Alive: 3, Suspect: 1} },
 		// Two nodes of one name must not break the scrape.
 		Hints: func() []Hints {
 			return []Hints{{Target: "n2", Items: 5, Bytes: 500, Oldest: 90 * time.Second}, {Target: "n2", Items: 1}}
 		},
-		Replay:     func() Replay { return Replay{Settled: 11} },
-		Gossip:     func() Gossip { return Gossip{ForeignCluster: 4, Stalls: 1} },
-		Storage:    func() Storage { return Storage{WALBytes: 1234, Failed: true} },
+		Replay: func() Replay { return Replay{Settled: 11} },
+		Gossip: func() Gossip { return Gossip{ForeignCluster: 4, Stalls: 1} },
+		Storage: func() Storage {
+			return Storage{WALBytes: 1234, Failed: true, DiskFree: 77, DiskFull: true, DiskRefusals: 5}
+		},
 		ClockAhead: func() time.Duration { return 20 * time.Millisecond },
 	})
 	_, body := get(t, addr, "/metrics")
@@ -146,6 +161,7 @@ func TestMetricsAreServed(t *testing.T) {
 		`starling_epoch 7`,
 		`starling_requests_in_flight 3`,
 		`starling_request_bytes_in_flight 4096`,
+		`starling_requests_pace 48`,
 		`starling_peers{state="alive"} 3`,
 		`starling_peers{state="suspect"} 1`,
 		`starling_hints{target="n2"} 5`,
@@ -156,6 +172,9 @@ func TestMetricsAreServed(t *testing.T) {
 		`starling_stalls_total 1`,
 		`starling_storage_wal_bytes 1234`,
 		`starling_storage_failed 1`,
+		`starling_disk_free_bytes 77`,
+		`starling_disk_full 1`,
+		`starling_disk_full_refusals_total 5`,
 		`starling_clock_ahead_seconds 0.02`,
 		"go_goroutines ",
 		"process_open_fds ",

@@ -254,7 +254,7 @@ type NodeStatus struct {
 	SilentMs int64 `protobuf:"varint,17,opt,name=silent_ms,json=silentMs,proto3" json:"silent_ms,omitempty"`
 	// Recent round trip of requests to it, as the answering node sees it, in microseconds.
 	LatencyUs int64 `protobuf:"varint,18,opt,name=latency_us,json=latencyUs,proto3" json:"latency_us,omitempty"`
-	// What the node says of itself when it isn't ready.
+	// What the node says of itself when it isn't ready, or refuses writes because its disk is full.
 	Reason        string `protobuf:"bytes,19,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -71,6 +71,9 @@ const (
 	Reason_REASON_HINT_BUDGET Reason = 18
 	// Anything else; the message says what. INTERNAL.
 	Reason_REASON_INTERNAL Reason = 19
+	// The disks of all nodes that could take the write are full but for their reserves: nothing was done. "free" and
+	// "reserve" are bytes of the last one asked. UNAVAILABLE.
+	Reason_REASON_DISK_FULL Reason = 20
 )
 
 // Enum value maps for Reason.
@@ -96,6 +99,7 @@ var (
 		17: "REASON_WRONG_CLUSTER",
 		18: "REASON_HINT_BUDGET",
 		19: "REASON_INTERNAL",
+		20: "REASON_DISK_FULL",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -118,6 +122,7 @@ var (
 		"REASON_WRONG_CLUSTER":       17,
 		"REASON_HINT_BUDGET":         18,
 		"REASON_INTERNAL":            19,
+		"REASON_DISK_FULL":           20,
 	}
 )
 
@@ -152,7 +157,7 @@ var File_starling_v1_errors_proto protoreflect.FileDescriptor
 
 const file_starling_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x18starling/v1/errors.proto\x12\vstarling.v1*\xa2\x04\n" +
+	"\x18starling/v1/errors.proto\x12\vstarling.v1*\xb8\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17REASON_INVALID_ARGUMENT\x10\x01\x12\x1a\n" +
@@ -174,7 +179,8 @@ const file_starling_v1_errors_proto_rawDesc = "" +
 	"\x13REASON_CLOCK_OFFSET\x10\x10\x12\x18\n" +
 	"\x14REASON_WRONG_CLUSTER\x10\x11\x12\x16\n" +
 	"\x12REASON_HINT_BUDGET\x10\x12\x12\x13\n" +
-	"\x0fREASON_INTERNAL\x10\x13B>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
+	"\x0fREASON_INTERNAL\x10\x13\x12\x14\n" +
+	"\x10REASON_DISK_FULL\x10\x14B>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
 
 var (
 	file_starling_v1_errors_proto_rawDescOnce sync.Once

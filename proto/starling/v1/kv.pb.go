@@ -1953,6 +1953,339 @@ func (x *ScanResponse) GetProgress() float64 {
 	return 0
 }
 
+// SessionRequests is a frame of calls: 1 to 1,024 of them in at most 1 MiB, or one call that is larger, as large as a
+// message of Put may be. A frame beyond that, with more than eight fields in a call, or that can't be decoded ends the
+// stream with INVALID_ARGUMENT.
+type SessionRequests struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Requests      []*SessionRequest      `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionRequests) Reset() {
+	*x = SessionRequests{}
+	mi := &file_starling_v1_kv_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionRequests) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionRequests) ProtoMessage() {}
+
+func (x *SessionRequests) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_kv_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionRequests.ProtoReflect.Descriptor instead.
+func (*SessionRequests) Descriptor() ([]byte, []int) {
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SessionRequests) GetRequests() []*SessionRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+// SessionRequest is one call. A session has at most 1,024 under way; further ones are answered OVERLOADED at once. What
+// is wrong in itself is answered INVALID_ARGUMENT: no body, or one that this server does not know; an id that is under
+// way.
+type SessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the client; the reply has the same. It may be used again when the reply has come.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What is left of the deadline, in microseconds, counted from when the server has read the frame; an hour at most.
+	// 0: the server's --request-timeout.
+	TimeoutUs uint64 `protobuf:"varint,2,opt,name=timeout_us,json=timeoutUs,proto3" json:"timeout_us,omitempty"`
+	// Types that are valid to be assigned to Body:
+	//
+	//	*SessionRequest_Get
+	//	*SessionRequest_Put
+	//	*SessionRequest_Delete
+	Body          isSessionRequest_Body `protobuf_oneof:"body"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionRequest) Reset() {
+	*x = SessionRequest{}
+	mi := &file_starling_v1_kv_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionRequest) ProtoMessage() {}
+
+func (x *SessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_kv_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
+func (*SessionRequest) Descriptor() ([]byte, []int) {
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *SessionRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SessionRequest) GetTimeoutUs() uint64 {
+	if x != nil {
+		return x.TimeoutUs
+	}
+	return 0
+}
+
+func (x *SessionRequest) GetBody() isSessionRequest_Body {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetGet() *GetRequest {
+	if x != nil {
+		if x, ok := x.Body.(*SessionRequest_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetPut() *PutRequest {
+	if x != nil {
+		if x, ok := x.Body.(*SessionRequest_Put); ok {
+			return x.Put
+		}
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetDelete() *DeleteRequest {
+	if x != nil {
+		if x, ok := x.Body.(*SessionRequest_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+type isSessionRequest_Body interface {
+	isSessionRequest_Body()
+}
+
+type SessionRequest_Get struct {
+	Get *GetRequest `protobuf:"bytes,3,opt,name=get,proto3,oneof"`
+}
+
+type SessionRequest_Put struct {
+	Put *PutRequest `protobuf:"bytes,4,opt,name=put,proto3,oneof"`
+}
+
+type SessionRequest_Delete struct {
+	Delete *DeleteRequest `protobuf:"bytes,5,opt,name=delete,proto3,oneof"`
+}
+
+func (*SessionRequest_Get) isSessionRequest_Body() {}
+
+func (*SessionRequest_Put) isSessionRequest_Body() {}
+
+func (*SessionRequest_Delete) isSessionRequest_Body() {}
+
+// SessionReplies is a frame of replies: at most 1,024 in 1 MiB, or one that is larger.
+type SessionReplies struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replies       []*SessionReply        `protobuf:"bytes,1,rep,name=replies,proto3" json:"replies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionReplies) Reset() {
+	*x = SessionReplies{}
+	mi := &file_starling_v1_kv_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionReplies) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionReplies) ProtoMessage() {}
+
+func (x *SessionReplies) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_kv_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionReplies.ProtoReflect.Descriptor instead.
+func (*SessionReplies) Descriptor() ([]byte, []int) {
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SessionReplies) GetReplies() []*SessionReply {
+	if x != nil {
+		return x.Replies
+	}
+	return nil
+}
+
+// SessionReply is what came of a call: an error, or a body of the kind of its request.
+//
+// An item of more than 1 MiB would stand in front of other replies: Get is answered VALUE_TOO_LARGE then, with the
+// metadata "ask_again_by" = "Get", and is to be made by itself. While 32 MiB of replies wait for a client that does not
+// read, further large ones are not kept: Get is answered OVERLOADED, and Put and Delete, which may have been done,
+// OUTCOME_UNKNOWN.
+type SessionReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// As the call by itself would have ended, details included.
+	Error *status.Status `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	// Types that are valid to be assigned to Body:
+	//
+	//	*SessionReply_Get
+	//	*SessionReply_Put
+	//	*SessionReply_Delete
+	Body          isSessionReply_Body `protobuf_oneof:"body"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionReply) Reset() {
+	*x = SessionReply{}
+	mi := &file_starling_v1_kv_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionReply) ProtoMessage() {}
+
+func (x *SessionReply) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_kv_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionReply.ProtoReflect.Descriptor instead.
+func (*SessionReply) Descriptor() ([]byte, []int) {
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SessionReply) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SessionReply) GetError() *status.Status {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *SessionReply) GetBody() isSessionReply_Body {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *SessionReply) GetGet() *GetResponse {
+	if x != nil {
+		if x, ok := x.Body.(*SessionReply_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
+func (x *SessionReply) GetPut() *PutResponse {
+	if x != nil {
+		if x, ok := x.Body.(*SessionReply_Put); ok {
+			return x.Put
+		}
+	}
+	return nil
+}
+
+func (x *SessionReply) GetDelete() *DeleteResponse {
+	if x != nil {
+		if x, ok := x.Body.(*SessionReply_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+type isSessionReply_Body interface {
+	isSessionReply_Body()
+}
+
+type SessionReply_Get struct {
+	Get *GetResponse `protobuf:"bytes,3,opt,name=get,proto3,oneof"`
+}
+
+type SessionReply_Put struct {
+	Put *PutResponse `protobuf:"bytes,4,opt,name=put,proto3,oneof"`
+}
+
+type SessionReply_Delete struct {
+	Delete *DeleteResponse `protobuf:"bytes,5,opt,name=delete,proto3,oneof"`
+}
+
+func (*SessionReply_Get) isSessionReply_Body() {}
+
+func (*SessionReply_Put) isSessionReply_Body() {}
+
+func (*SessionReply_Delete) isSessionReply_Body() {}
+
 // Explain tells what a coordinator did for one request.
 type Explain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1979,7 +2312,7 @@ type Explain struct {
 
 func (x *Explain) Reset() {
 	*x = Explain{}
-	mi := &file_starling_v1_kv_proto_msgTypes[24]
+	mi := &file_starling_v1_kv_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2324,7 @@ func (x *Explain) String() string {
 func (*Explain) ProtoMessage() {}
 
 func (x *Explain) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[24]
+	mi := &file_starling_v1_kv_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2337,7 @@ func (x *Explain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explain.ProtoReflect.Descriptor instead.
 func (*Explain) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{24}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Explain) GetCoordinatorId() []byte {
@@ -2120,7 +2453,7 @@ type ReplicaTrace struct {
 
 func (x *ReplicaTrace) Reset() {
 	*x = ReplicaTrace{}
-	mi := &file_starling_v1_kv_proto_msgTypes[25]
+	mi := &file_starling_v1_kv_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2465,7 @@ func (x *ReplicaTrace) String() string {
 func (*ReplicaTrace) ProtoMessage() {}
 
 func (x *ReplicaTrace) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[25]
+	mi := &file_starling_v1_kv_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2478,7 @@ func (x *ReplicaTrace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaTrace.ProtoReflect.Descriptor instead.
 func (*ReplicaTrace) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{25}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReplicaTrace) GetNodeId() []byte {
@@ -2362,7 +2695,26 @@ const file_starling_v1_kv_proto_rawDesc = "" +
 	"\fScanResponse\x12'\n" +
 	"\x05items\x18\x01 \x03(\v2\x11.starling.v1.ItemR\x05items\x12!\n" +
 	"\fresume_token\x18\x02 \x01(\fR\vresumeToken\x12\x1a\n" +
-	"\bprogress\x18\x03 \x01(\x01R\bprogress\"\x88\x03\n" +
+	"\bprogress\x18\x03 \x01(\x01R\bprogress\"J\n" +
+	"\x0fSessionRequests\x127\n" +
+	"\brequests\x18\x01 \x03(\v2\x1b.starling.v1.SessionRequestR\brequests\"\xd7\x01\n" +
+	"\x0eSessionRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
+	"\n" +
+	"timeout_us\x18\x02 \x01(\x04R\ttimeoutUs\x12+\n" +
+	"\x03get\x18\x03 \x01(\v2\x17.starling.v1.GetRequestH\x00R\x03get\x12+\n" +
+	"\x03put\x18\x04 \x01(\v2\x17.starling.v1.PutRequestH\x00R\x03put\x124\n" +
+	"\x06delete\x18\x05 \x01(\v2\x1a.starling.v1.DeleteRequestH\x00R\x06deleteB\x06\n" +
+	"\x04body\"E\n" +
+	"\x0eSessionReplies\x123\n" +
+	"\areplies\x18\x01 \x03(\v2\x19.starling.v1.SessionReplyR\areplies\"\xe3\x01\n" +
+	"\fSessionReply\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12(\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.google.rpc.StatusR\x05error\x12,\n" +
+	"\x03get\x18\x03 \x01(\v2\x18.starling.v1.GetResponseH\x00R\x03get\x12,\n" +
+	"\x03put\x18\x04 \x01(\v2\x18.starling.v1.PutResponseH\x00R\x03put\x125\n" +
+	"\x06delete\x18\x05 \x01(\v2\x1b.starling.v1.DeleteResponseH\x00R\x06deleteB\x06\n" +
+	"\x04body\"\x88\x03\n" +
 	"\aExplain\x12%\n" +
 	"\x0ecoordinator_id\x18\x01 \x01(\fR\rcoordinatorId\x12 \n" +
 	"\vcoordinator\x18\x02 \x01(\tR\vcoordinator\x12\x1f\n" +
@@ -2414,7 +2766,7 @@ const file_starling_v1_kv_proto_rawDesc = "" +
 	"\x0eConflictPolicy\x12\x1f\n" +
 	"\x1bCONFLICT_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONFLICT_POLICY_SIBLINGS\x10\x01\x12\x17\n" +
-	"\x13CONFLICT_POLICY_LWW\x10\x022\xcc\x03\n" +
+	"\x13CONFLICT_POLICY_LWW\x10\x022\x96\x04\n" +
 	"\x02KV\x128\n" +
 	"\x03Put\x12\x17.starling.v1.PutRequest\x1a\x18.starling.v1.PutResponse\x128\n" +
 	"\x03Get\x12\x17.starling.v1.GetRequest\x1a\x18.starling.v1.GetResponse\x12A\n" +
@@ -2422,7 +2774,8 @@ const file_starling_v1_kv_proto_rawDesc = "" +
 	"\bBatchPut\x12\x1c.starling.v1.BatchPutRequest\x1a\x1d.starling.v1.BatchPutResponse\x12G\n" +
 	"\bBatchGet\x12\x1c.starling.v1.BatchGetRequest\x1a\x1d.starling.v1.BatchGetResponse\x12>\n" +
 	"\x05Query\x12\x19.starling.v1.QueryRequest\x1a\x1a.starling.v1.QueryResponse\x12=\n" +
-	"\x04Scan\x12\x18.starling.v1.ScanRequest\x1a\x19.starling.v1.ScanResponse0\x01B>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
+	"\x04Scan\x12\x18.starling.v1.ScanRequest\x1a\x19.starling.v1.ScanResponse0\x01\x12H\n" +
+	"\aSession\x12\x1c.starling.v1.SessionRequests\x1a\x1b.starling.v1.SessionReplies(\x010\x01B>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
 
 var (
 	file_starling_v1_kv_proto_rawDescOnce sync.Once
@@ -2437,7 +2790,7 @@ func file_starling_v1_kv_proto_rawDescGZIP() []byte {
 }
 
 var file_starling_v1_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_starling_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_starling_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_starling_v1_kv_proto_goTypes = []any{
 	(Level)(0),               // 0: starling.v1.Level
 	(QuorumMode)(0),          // 1: starling.v1.QuorumMode
@@ -2467,9 +2820,13 @@ var file_starling_v1_kv_proto_goTypes = []any{
 	(*QueryResponse)(nil),    // 25: starling.v1.QueryResponse
 	(*ScanRequest)(nil),      // 26: starling.v1.ScanRequest
 	(*ScanResponse)(nil),     // 27: starling.v1.ScanResponse
-	(*Explain)(nil),          // 28: starling.v1.Explain
-	(*ReplicaTrace)(nil),     // 29: starling.v1.ReplicaTrace
-	(*status.Status)(nil),    // 30: google.rpc.Status
+	(*SessionRequests)(nil),  // 28: starling.v1.SessionRequests
+	(*SessionRequest)(nil),   // 29: starling.v1.SessionRequest
+	(*SessionReplies)(nil),   // 30: starling.v1.SessionReplies
+	(*SessionReply)(nil),     // 31: starling.v1.SessionReply
+	(*Explain)(nil),          // 32: starling.v1.Explain
+	(*ReplicaTrace)(nil),     // 33: starling.v1.ReplicaTrace
+	(*status.Status)(nil),    // 34: google.rpc.Status
 }
 var file_starling_v1_kv_proto_depIdxs = []int32{
 	0,  // 0: starling.v1.Consistency.level:type_name -> starling.v1.Level
@@ -2482,55 +2839,66 @@ var file_starling_v1_kv_proto_depIdxs = []int32{
 	7,  // 7: starling.v1.PutRequest.key:type_name -> starling.v1.ItemKey
 	8,  // 8: starling.v1.PutRequest.options:type_name -> starling.v1.WriteOptions
 	5,  // 9: starling.v1.PutResponse.dot:type_name -> starling.v1.Dot
-	28, // 10: starling.v1.PutResponse.explain:type_name -> starling.v1.Explain
+	32, // 10: starling.v1.PutResponse.explain:type_name -> starling.v1.Explain
 	7,  // 11: starling.v1.GetRequest.key:type_name -> starling.v1.ItemKey
 	9,  // 12: starling.v1.GetRequest.options:type_name -> starling.v1.ReadOptions
 	6,  // 13: starling.v1.GetResponse.versions:type_name -> starling.v1.Version
-	28, // 14: starling.v1.GetResponse.explain:type_name -> starling.v1.Explain
+	32, // 14: starling.v1.GetResponse.explain:type_name -> starling.v1.Explain
 	7,  // 15: starling.v1.DeleteRequest.key:type_name -> starling.v1.ItemKey
 	8,  // 16: starling.v1.DeleteRequest.options:type_name -> starling.v1.WriteOptions
 	5,  // 17: starling.v1.DeleteResponse.dot:type_name -> starling.v1.Dot
-	28, // 18: starling.v1.DeleteResponse.explain:type_name -> starling.v1.Explain
+	32, // 18: starling.v1.DeleteResponse.explain:type_name -> starling.v1.Explain
 	17, // 19: starling.v1.BatchPutRequest.items:type_name -> starling.v1.BatchPutItem
 	8,  // 20: starling.v1.BatchPutRequest.options:type_name -> starling.v1.WriteOptions
 	7,  // 21: starling.v1.BatchPutItem.key:type_name -> starling.v1.ItemKey
 	19, // 22: starling.v1.BatchPutResponse.results:type_name -> starling.v1.BatchPutResult
 	11, // 23: starling.v1.BatchPutResult.ok:type_name -> starling.v1.PutResponse
-	30, // 24: starling.v1.BatchPutResult.error:type_name -> google.rpc.Status
+	34, // 24: starling.v1.BatchPutResult.error:type_name -> google.rpc.Status
 	7,  // 25: starling.v1.BatchGetRequest.keys:type_name -> starling.v1.ItemKey
 	9,  // 26: starling.v1.BatchGetRequest.options:type_name -> starling.v1.ReadOptions
 	22, // 27: starling.v1.BatchGetResponse.results:type_name -> starling.v1.BatchGetResult
 	13, // 28: starling.v1.BatchGetResult.ok:type_name -> starling.v1.GetResponse
-	30, // 29: starling.v1.BatchGetResult.error:type_name -> google.rpc.Status
+	34, // 29: starling.v1.BatchGetResult.error:type_name -> google.rpc.Status
 	9,  // 30: starling.v1.QueryRequest.options:type_name -> starling.v1.ReadOptions
 	7,  // 31: starling.v1.Item.key:type_name -> starling.v1.ItemKey
 	6,  // 32: starling.v1.Item.versions:type_name -> starling.v1.Version
 	24, // 33: starling.v1.QueryResponse.items:type_name -> starling.v1.Item
-	28, // 34: starling.v1.QueryResponse.explain:type_name -> starling.v1.Explain
+	32, // 34: starling.v1.QueryResponse.explain:type_name -> starling.v1.Explain
 	9,  // 35: starling.v1.ScanRequest.options:type_name -> starling.v1.ReadOptions
 	24, // 36: starling.v1.ScanResponse.items:type_name -> starling.v1.Item
-	1,  // 37: starling.v1.Explain.mode:type_name -> starling.v1.QuorumMode
-	29, // 38: starling.v1.Explain.replicas:type_name -> starling.v1.ReplicaTrace
-	5,  // 39: starling.v1.ReplicaTrace.versions:type_name -> starling.v1.Dot
-	10, // 40: starling.v1.KV.Put:input_type -> starling.v1.PutRequest
-	12, // 41: starling.v1.KV.Get:input_type -> starling.v1.GetRequest
-	14, // 42: starling.v1.KV.Delete:input_type -> starling.v1.DeleteRequest
-	16, // 43: starling.v1.KV.BatchPut:input_type -> starling.v1.BatchPutRequest
-	20, // 44: starling.v1.KV.BatchGet:input_type -> starling.v1.BatchGetRequest
-	23, // 45: starling.v1.KV.Query:input_type -> starling.v1.QueryRequest
-	26, // 46: starling.v1.KV.Scan:input_type -> starling.v1.ScanRequest
-	11, // 47: starling.v1.KV.Put:output_type -> starling.v1.PutResponse
-	13, // 48: starling.v1.KV.Get:output_type -> starling.v1.GetResponse
-	15, // 49: starling.v1.KV.Delete:output_type -> starling.v1.DeleteResponse
-	18, // 50: starling.v1.KV.BatchPut:output_type -> starling.v1.BatchPutResponse
-	21, // 51: starling.v1.KV.BatchGet:output_type -> starling.v1.BatchGetResponse
-	25, // 52: starling.v1.KV.Query:output_type -> starling.v1.QueryResponse
-	27, // 53: starling.v1.KV.Scan:output_type -> starling.v1.ScanResponse
-	47, // [47:54] is the sub-list for method output_type
-	40, // [40:47] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	29, // 37: starling.v1.SessionRequests.requests:type_name -> starling.v1.SessionRequest
+	12, // 38: starling.v1.SessionRequest.get:type_name -> starling.v1.GetRequest
+	10, // 39: starling.v1.SessionRequest.put:type_name -> starling.v1.PutRequest
+	14, // 40: starling.v1.SessionRequest.delete:type_name -> starling.v1.DeleteRequest
+	31, // 41: starling.v1.SessionReplies.replies:type_name -> starling.v1.SessionReply
+	34, // 42: starling.v1.SessionReply.error:type_name -> google.rpc.Status
+	13, // 43: starling.v1.SessionReply.get:type_name -> starling.v1.GetResponse
+	11, // 44: starling.v1.SessionReply.put:type_name -> starling.v1.PutResponse
+	15, // 45: starling.v1.SessionReply.delete:type_name -> starling.v1.DeleteResponse
+	1,  // 46: starling.v1.Explain.mode:type_name -> starling.v1.QuorumMode
+	33, // 47: starling.v1.Explain.replicas:type_name -> starling.v1.ReplicaTrace
+	5,  // 48: starling.v1.ReplicaTrace.versions:type_name -> starling.v1.Dot
+	10, // 49: starling.v1.KV.Put:input_type -> starling.v1.PutRequest
+	12, // 50: starling.v1.KV.Get:input_type -> starling.v1.GetRequest
+	14, // 51: starling.v1.KV.Delete:input_type -> starling.v1.DeleteRequest
+	16, // 52: starling.v1.KV.BatchPut:input_type -> starling.v1.BatchPutRequest
+	20, // 53: starling.v1.KV.BatchGet:input_type -> starling.v1.BatchGetRequest
+	23, // 54: starling.v1.KV.Query:input_type -> starling.v1.QueryRequest
+	26, // 55: starling.v1.KV.Scan:input_type -> starling.v1.ScanRequest
+	28, // 56: starling.v1.KV.Session:input_type -> starling.v1.SessionRequests
+	11, // 57: starling.v1.KV.Put:output_type -> starling.v1.PutResponse
+	13, // 58: starling.v1.KV.Get:output_type -> starling.v1.GetResponse
+	15, // 59: starling.v1.KV.Delete:output_type -> starling.v1.DeleteResponse
+	18, // 60: starling.v1.KV.BatchPut:output_type -> starling.v1.BatchPutResponse
+	21, // 61: starling.v1.KV.BatchGet:output_type -> starling.v1.BatchGetResponse
+	25, // 62: starling.v1.KV.Query:output_type -> starling.v1.QueryResponse
+	27, // 63: starling.v1.KV.Scan:output_type -> starling.v1.ScanResponse
+	30, // 64: starling.v1.KV.Session:output_type -> starling.v1.SessionReplies
+	57, // [57:65] is the sub-list for method output_type
+	49, // [49:57] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_starling_v1_kv_proto_init() }
@@ -2551,13 +2919,23 @@ func file_starling_v1_kv_proto_init() {
 		(*BatchGetResult_Error)(nil),
 	}
 	file_starling_v1_kv_proto_msgTypes[19].OneofWrappers = []any{}
+	file_starling_v1_kv_proto_msgTypes[25].OneofWrappers = []any{
+		(*SessionRequest_Get)(nil),
+		(*SessionRequest_Put)(nil),
+		(*SessionRequest_Delete)(nil),
+	}
+	file_starling_v1_kv_proto_msgTypes[27].OneofWrappers = []any{
+		(*SessionReply_Get)(nil),
+		(*SessionReply_Put)(nil),
+		(*SessionReply_Delete)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_starling_v1_kv_proto_rawDesc), len(file_starling_v1_kv_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   26,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,7 @@ const (
 	KV_BatchGet_FullMethodName = "/starling.v1.KV/BatchGet"
 	KV_Query_FullMethodName    = "/starling.v1.KV/Query"
 	KV_Scan_FullMethodName     = "/starling.v1.KV/Scan"
+	KV_Session_FullMethodName  = "/starling.v1.KV/Session"
 )
 
 // KVClient is the client API for KV service.
@@ -43,7 +44,8 @@ const (
 //   - the deadline is gRPC's own; a call without one gets the server's --request-timeout (10 s).
 //
 // Errors carry google.rpc.ErrorInfo with domain "starling", a Reason as its reason and the counts
-// "required", "received" and "live" where a quorum was at stake.
+// "required", "received" and "live" where a quorum was at stake. "failed-" and the id of a node is the key under which
+// stands why that replica failed; replicas that just had not answered in time are not named.
 type KVClient interface {
 	// Put writes one value. Without a context it is a sibling of every version it has not seen.
 	// Retrying with the same request id is safe for 60 s: it never makes a second version.
@@ -67,6 +69,15 @@ type KVClient interface {
 	// the same on every node). It is not a snapshot: items written meanwhile may or may not appear,
 	// items that are there throughout do.
 	Scan(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScanResponse], error)
+	// Session carries many calls of Get, Put and Delete on one stream, which costs both sides much less than a call
+	// each. What is said of those calls holds here too. Beside that:
+	//   - replies come in any order, as calls are done, and many to a frame;
+	//   - a call fails in its own reply; the stream goes on;
+	//   - the deadline of a call is in the frame, and there is no cancelling: who does not wait any more forgets the id;
+	//   - when the client has closed its side, the server answers what is under way and ends the stream;
+	//   - a server that is to stop does so too, and ends the stream with NOT_READY: of what it has not answered nothing
+	//     was done. After any other end the outcome of what was not answered is unknown.
+	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequests, SessionReplies], error)
 }
 
 type kVClient struct {
@@ -156,6 +167,19 @@ func (c *kVClient) Scan(ctx context.Context, in *ScanRequest, opts ...grpc.CallO
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type KV_ScanClient = grpc.ServerStreamingClient[ScanResponse]
 
+func (c *kVClient) Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequests, SessionReplies], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &KV_ServiceDesc.Streams[1], KV_Session_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SessionRequests, SessionReplies]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type KV_SessionClient = grpc.BidiStreamingClient[SessionRequests, SessionReplies]
+
 // KVServer is the server API for KV service.
 // All implementations must embed UnimplementedKVServer
 // for forward compatibility.
@@ -169,7 +193,8 @@ type KV_ScanClient = grpc.ServerStreamingClient[ScanResponse]
 //   - the deadline is gRPC's own; a call without one gets the server's --request-timeout (10 s).
 //
 // Errors carry google.rpc.ErrorInfo with domain "starling", a Reason as its reason and the counts
-// "required", "received" and "live" where a quorum was at stake.
+// "required", "received" and "live" where a quorum was at stake. "failed-" and the id of a node is the key under which
+// stands why that replica failed; replicas that just had not answered in time are not named.
 type KVServer interface {
 	// Put writes one value. Without a context it is a sibling of every version it has not seen.
 	// Retrying with the same request id is safe for 60 s: it never makes a second version.
@@ -193,6 +218,15 @@ type KVServer interface {
 	// the same on every node). It is not a snapshot: items written meanwhile may or may not appear,
 	// items that are there throughout do.
 	Scan(*ScanRequest, grpc.ServerStreamingServer[ScanResponse]) error
+	// Session carries many calls of Get, Put and Delete on one stream, which costs both sides much less than a call
+	// each. What is said of those calls holds here too. Beside that:
+	//   - replies come in any order, as calls are done, and many to a frame;
+	//   - a call fails in its own reply; the stream goes on;
+	//   - the deadline of a call is in the frame, and there is no cancelling: who does not wait any more forgets the id;
+	//   - when the client has closed its side, the server answers what is under way and ends the stream;
+	//   - a server that is to stop does so too, and ends the stream with NOT_READY: of what it has not answered nothing
+	//     was done. After any other end the outcome of what was not answered is unknown.
+	Session(grpc.BidiStreamingServer[SessionRequests, SessionReplies]) error
 	mustEmbedUnimplementedKVServer()
 }
 
@@ -223,6 +257,9 @@ func (UnimplementedKVServer) Query(context.Context, *QueryRequest) (*QueryRespon
 }
 func (UnimplementedKVServer) Scan(*ScanRequest, grpc.ServerStreamingServer[ScanResponse]) error {
 	return status.Error(codes.Unimplemented, "method Scan not implemented")
+}
+func (UnimplementedKVServer) Session(grpc.BidiStreamingServer[SessionRequests, SessionReplies]) error {
+	return status.Error(codes.Unimplemented, "method Session not implemented")
 }
 func (UnimplementedKVServer) mustEmbedUnimplementedKVServer() {}
 func (UnimplementedKVServer) testEmbeddedByValue()            {}
@@ -364,6 +401,13 @@ func _KV_Scan_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type KV_ScanServer = grpc.ServerStreamingServer[ScanResponse]
 
+func _KV_Session_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(KVServer).Session(&grpc.GenericServerStream[SessionRequests, SessionReplies]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type KV_SessionServer = grpc.BidiStreamingServer[SessionRequests, SessionReplies]
+
 // KV_ServiceDesc is the grpc.ServiceDesc for KV service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -401,6 +445,12 @@ var KV_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Scan",
 			Handler:       _KV_Scan_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Session",
+			Handler:       _KV_Session_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "starling/v1/kv.proto",
