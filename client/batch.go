@@ -23,6 +23,7 @@ const (
 
 // PutItem is one item of a BatchPut.
 type PutItem struct {
+	// Key and Value as of a Put. They must not change until the call returns.
 	Key   Key
 	Value []byte
 	// Context as WithContext; RequestID as WithRequestID, drawn when zero.
@@ -61,7 +62,8 @@ func (c *Client) BatchPut(ctx context.Context, bucket string, items []PutItem, o
 		key := items[i].Key
 		work = append(work, batchItem{
 			index: i, partition: key.Partition,
-			bytes: len(key.Partition) + len(key.Sort) + len(items[i].Value) + len(items[i].Context.token) + 64,
+			bytes:    len(key.Partition) + len(key.Sort) + len(items[i].Value) + len(items[i].Context.token) + 64,
+			repeated: !items[i].RequestID.IsZero(),
 		})
 	}
 	send := func(ctx context.Context, e *endpoint, group []batchItem, opts ...grpc.CallOption) ([]batchReply[*pb.PutResponse], error) {
@@ -78,7 +80,7 @@ func (c *Client) BatchPut(ctx context.Context, bucket string, items []PutItem, o
 	op := call{op: "batch put", kind: kindWrite, to: target{bucket: bucket}, timeout: o.timeout}
 	runBatch(ctx, c, op, work, send, func(i int, reply *pb.PutResponse, err error) {
 		if err != nil {
-			outcomes[i].Err = err
+			outcomes[i].Err = withRequestID(err, ids[i])
 			return
 		}
 		outcomes[i].Written = writtenFromProto(ids[i], reply)
@@ -89,7 +91,7 @@ func (c *Client) BatchPut(ctx context.Context, bucket string, items []PutItem, o
 // BatchGet reads many items, each with its own outcome, in the order of keys. Any number of keys may
 // be given. Nodes answer at most about 32 MiB at once; the rest is asked for again, within the timeout of
 // the whole call, which should be set with the size of the values in mind. Options as for Get, but for
-// WithExplain.
+// WithExplain; a Resolver may run for several keys at once.
 func (c *Client) BatchGet(ctx context.Context, bucket string, keys []Key, opts ...CallOption) []GetOutcome {
 	o := newCallOptions(opts)
 	outcomes := make([]GetOutcome, len(keys))
@@ -105,13 +107,14 @@ func (c *Client) BatchGet(ctx context.Context, bucket string, keys []Key, opts .
 		reply, err := e.kv.BatchGet(ctx, request, opts...)
 		return batchReplies(reply.GetResults(), (*pb.BatchGetResult).GetOk, (*pb.BatchGetResult).GetError), err
 	}
+	resolver := c.resolverOf(bucket, &o)
 	op := call{op: "batch get", to: target{bucket: bucket}, timeout: o.timeout}
 	runBatch(ctx, c, op, work, send, func(i int, reply *pb.GetResponse, err error) {
 		if err != nil {
 			outcomes[i].Err = err
 			return
 		}
-		outcomes[i].Result = resultFromProto(reply)
+		outcomes[i].Result, outcomes[i].Err = resolver.result(op.op, keys[i], resultFromProto(reply))
 	})
 	return outcomes
 }
@@ -121,6 +124,8 @@ type batchItem struct {
 	index     int
 	partition []byte
 	bytes     int
+	// repeated: the request id is the caller's.
+	repeated bool
 }
 
 // batchReply is the reply to one item: either field.
@@ -269,7 +274,7 @@ func (g *batchGroup[R]) giveUp(ctx context.Context, last *Error) {
 }
 
 func (g *batchGroup[R]) failure(item batchItem, e *Error) error {
-	if g.uncertain[item.index] {
+	if g.uncertain[item.index] || item.repeated && e.Reason == reasonRequestTooOld {
 		return e.unknownOutcome()
 	}
 	return e

@@ -19,8 +19,10 @@ type Bucket struct {
 	// N is the number of replicas, 1 to 7. 0 when creating: 3, or the number of members if that is less.
 	N int
 	// R and W hold for calls that say nothing. Default when creating: quorum.
-	R, W       Level
-	Conflict   Conflict
+	R, W Level
+	// Conflict says what becomes of concurrent writes; it never changes. Default when creating: siblings.
+	Conflict Conflict
+	// Durability holds for writes that say nothing. Default when creating: sync.
 	Durability Durability
 	// Created and Altered are the cluster's clock when it was made and last changed.
 	Created, Altered time.Time
@@ -28,6 +30,7 @@ type Bucket struct {
 
 // BucketChange is what may change about a bucket; what is left zero stays.
 type BucketChange struct {
+	// R, W and Durability as in a Bucket.
 	R, W       Level
 	Durability Durability
 }

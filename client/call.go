@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	"github.com/starling-db/starling/internal/pace"
 )
 
 // call is one call of a user over all its tries.
@@ -21,6 +23,8 @@ type call struct {
 	// patience is the longest that the first try may take when other nodes are left; it doubles with every
 	// try. 0: no bound but that of tryContext.
 	patience time.Duration
+	// hedge: a second node may be asked as well while the first has not answered.
+	hedge bool
 	// repeated: the request id is the caller's, so there may have been tries before this call.
 	repeated bool
 }
@@ -79,8 +83,11 @@ type session struct {
 }
 
 func newSession(c *Client, op call) *session {
-	c.budget.earn()
-	return &session{client: c, call: op, route: c.route(op.to), patience: op.patience, pace: newBackoff()}
+	s := &session{client: c, call: op, route: c.route(op.to), patience: op.patience, pace: newBackoff()}
+	if s.patience > 0 {
+		s.patience -= impatience(c.pool.typical(time.Now()))
+	}
+	return s
 }
 
 // try makes the next try.
@@ -91,6 +98,12 @@ func try[T any](ctx context.Context, s *session,
 	if ctx.Err() != nil {
 		return none, &attempt{err: contextError(ctx, s.call.op)}
 	}
+	piece, err := s.begin(ctx)
+	if err != nil {
+		return none, &attempt{err: notSent(ctx, s.call.op, err)}
+	}
+	outcome := pace.Failed
+	defer func() { piece.End(outcome) }()
 	addr := s.route[s.next]
 	s.next = (s.next + 1) % len(s.route)
 	s.tries++
@@ -104,16 +117,45 @@ func try[T any](ctx context.Context, s *session,
 	tryCtx, cancel := s.tryContext(ctx)
 	defer cancel()
 	var to peer.Peer
-	reply, err := send(tryCtx, e, grpc.Peer(&to))
+	begun := time.Now()
+	reply, by, err := sendHedged(tryCtx, cancel, s, e, send, grpc.Peer(&to))
+	now := time.Now()
 	if err == nil {
-		e.answered()
+		outcome = pace.Done
+		by.answered()
+		s.client.budget.earn()
+		if by == e {
+			s.measure(e, now.Sub(begun), now)
+		}
 		return reply, nil
 	}
-	failed := &attempt{err: newError(s.call.op, addr, status.Convert(err)), sent: to.Addr != nil}
+	failed := &attempt{err: newError(s.call.op, addr, status.Convert(err)), sent: to.Addr != nil || sentInSession(err)}
+	if failed.err.Reason == reasonOverloaded {
+		outcome = pace.Shed
+	}
+	late := status.Code(err) == codes.DeadlineExceeded
+	if late && now.Sub(begun) <= slowAt(s.client.pool.typical(now)) && ctx.Err() == nil {
+		e.failed(now) // so little patience says nothing of how slow it is, but that others may be quicker
+		return none, failed
+	}
+	if late {
+		s.measure(e, now.Sub(begun), now) // it would have taken longer still
+	}
+	// A node that is late once is not given up: many are when all have much to do.
+	if late && now.Sub(begun) < s.call.patience && s.client.pool.typical(now) > 0 {
+		return none, failed
+	}
 	if failed.err.Reason == "" && failed.judge(kindRead) == elsewhere && ctx.Err() == nil {
-		e.failed(time.Now())
+		e.failed(now)
 	}
 	return none, failed
+}
+
+// measure notes how long a node took over a try about one item, apart from the time that its value travels.
+func (s *session) measure(e *endpoint, took time.Duration, now time.Time) {
+	if s.call.patience > 0 {
+		e.took(max(took-(s.call.patience-firstPatience), 0), s.client.pool.typical(now), now)
+	}
 }
 
 // tryContext gives a try half of the time that is left, so that a node that hangs leaves time for

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/internal/pace"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 )
 
@@ -26,6 +27,8 @@ type Client struct {
 	pool     *pool
 	clock    serverClock
 	budget   budget
+	hedges   hedges
+	pace     *pace.Gate
 	topology atomic.Pointer[topology]
 	// fresh are the buckets that this Client has just made.
 	fresh freshBuckets
@@ -59,6 +62,7 @@ func Open(ctx context.Context, addrs []string, opts ...Option) (*Client, error) 
 		seeds:   slices.Clone(addrs),
 		pool:    newPool(o.dial),
 		clock:   serverClock{now: time.Now},
+		pace:    pace.NewGate(pace.Options{Min: minPace, Start: startPace, Max: maxPace}, time.Now),
 		kick:    make(chan struct{}, 1),
 	}
 	c.topology.Store(&topology{})
@@ -71,6 +75,7 @@ func Open(ctx context.Context, addrs []string, opts ...Option) (*Client, error) 
 	run, stop := context.WithCancel(context.Background())
 	c.stop = stop
 	c.done.Go(func() { c.refreshLoop(run) })
+	c.done.Go(func() { c.tryOutLoop(run) })
 	return c, nil
 }
 
@@ -113,6 +118,45 @@ func (c *Client) refreshLoop(ctx context.Context) {
 	}
 }
 
+const (
+	// tryOutEvery is how often it is looked which slow nodes are due to be tried out.
+	tryOutEvery = 250 * time.Millisecond
+	// tryOuts is how many quick answers in a row a slow node is taken back for: one may be luck.
+	tryOuts = 3
+)
+
+// tryOutLoop asks nodes that were set aside whether they are quick again, so that no call of a user has to find out.
+func (c *Client) tryOutLoop(ctx context.Context) {
+	ticker := time.NewTicker(tryOutEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, e := range c.pool.due(time.Now()) {
+			well := c.tryOut(ctx, e)
+			e.mu.Lock()
+			e.standing.tried(well, time.Now())
+			e.mu.Unlock()
+		}
+	}
+}
+
+// tryOut reports whether a node answers as quickly as it should, some times in a row.
+func (c *Client) tryOut(ctx context.Context, e *endpoint) bool {
+	for range tryOuts {
+		ctx, cancel := context.WithTimeout(ctx, slowAt(c.pool.typical(time.Now())))
+		_, err := e.cluster.Ring(ctx, &pb.RingRequest{KnownEpoch: c.topology.Load().known()})
+		cancel()
+		if err != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // wantRefresh asks for a refresh soon, without waiting for it.
 func (c *Client) wantRefresh() {
 	select {
@@ -151,12 +195,8 @@ func (c *Client) fetchRing(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	previous := c.topology.Load()
-	request := &pb.RingRequest{}
-	if previous.epoch != nil {
-		request.KnownEpoch = &previous.epoch.Number
-	}
 	sent := time.Now()
-	reply, err := e.cluster.Ring(ctx, request)
+	reply, err := e.cluster.Ring(ctx, &pb.RingRequest{KnownEpoch: previous.known()})
 	if err != nil {
 		failure := newError("open", addr, status.Convert(err))
 		if !answered(failure) {

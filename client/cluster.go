@@ -38,16 +38,19 @@ func (l Liveness) String() string {
 
 // Status is the cluster as one node sees it.
 type Status struct {
+	// Cluster is the cluster's name.
 	Cluster string
 	// ClusterID has 16 bytes; none while the cluster is not founded.
-	ClusterID  []byte
+	ClusterID []byte
+	// Epoch is the number of the ring, Partitions how many arcs it has.
 	Epoch      uint64
 	Partitions int
 	// Node answered, and runs Version.
 	Node    NodeID
 	Version string
 	// Time is that node's clock.
-	Time  time.Time
+	Time time.Time
+	// Nodes are all that the node knows.
 	Nodes []NodeStatus
 }
 
@@ -56,7 +59,8 @@ type NodeStatus struct {
 	ID         NodeID
 	Name, Zone string
 	Liveness   Liveness
-	// Ready: serving requests. If not, Reason is what the node says of itself.
+	// Ready: serving requests. Reason is what the node says of itself when it isn't, or when it refuses writes because
+	// its disk is full.
 	Ready  bool
 	Reason string
 	// Addresses are "host:port".
@@ -79,9 +83,11 @@ type NodeStatus struct {
 
 // Ring is the ring as one node knows it.
 type Ring struct {
+	// Number is that of the epoch.
 	Number uint64
 	// Epoch is nil while the cluster is not founded.
-	Epoch   *ring.Epoch
+	Epoch *ring.Epoch
+	// Nodes and Buckets are all that the node knows.
 	Nodes   []RingNode
 	Buckets []Bucket
 	// Time is the answering node's clock.
@@ -98,6 +104,8 @@ type RingNode struct {
 
 // Location tells where a partition key lives.
 type Location struct {
+	// Token is the key's place on the ring, Partition the arc that it lies in, Epoch the number of the ring, and N how
+	// many owners the bucket has.
 	Token     uint64
 	Partition int
 	Epoch     uint64
@@ -117,6 +125,7 @@ type Placement struct {
 
 // Hints lists the hints that live nodes hold.
 type Hints struct {
+	// Hints are by holder and target.
 	Hints []HintStatus
 	// Missing names nodes that did not answer, whose hints are not listed.
 	Missing []string
@@ -126,7 +135,8 @@ type Hints struct {
 type HintStatus struct {
 	Holder, Target     string
 	HolderID, TargetID NodeID
-	Items              uint64
+	// Items is how many items the target will be sent.
+	Items uint64
 	// Bytes is what the hints take of the holder's budget.
 	Bytes uint64
 	// Oldest is the age of the oldest.

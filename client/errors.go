@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/starling-db/starling/ring"
 )
 
 // Sentinels for errors.Is. One error may match several: a write whose outcome is unknown is also a
@@ -48,7 +51,8 @@ var (
 	ErrTooOld = errors.New("request id outside the retry window")
 	// ErrTooManySiblings: read the item, and write one version with the context of that read.
 	ErrTooManySiblings = errors.New("too many siblings")
-	// ErrOverloaded: the node is at its limit; nothing was done.
+	// ErrOverloaded: the node is at its limit, or so many calls of this Client wait that the turn of this one
+	// did not come; nothing was done.
 	ErrOverloaded = errors.New("overloaded")
 	// ErrClockOffset: a node's clock is too far off; nothing was done.
 	ErrClockOffset = errors.New("clock offset too large")
@@ -72,6 +76,7 @@ const (
 	reasonUnknownBucket     = "UNKNOWN_BUCKET"
 	reasonClockOffset       = "CLOCK_OFFSET"
 	reasonInternal          = "INTERNAL"
+	reasonDiskFull          = "DISK_FULL"
 )
 
 // sentinels lists, by reason, what an error matches.
@@ -94,6 +99,7 @@ var sentinels = map[string][]error{
 	reasonClockOffset:       {ErrClockOffset},
 	"WRONG_CLUSTER":         {ErrPermission},
 	"HINT_BUDGET":           {ErrOverloaded},
+	reasonDiskFull:          {ErrUnavailable},
 }
 
 // errorDomain is the ErrorInfo domain of every error that a Starling server makes.
@@ -116,15 +122,29 @@ type Error struct {
 	// Required, Received and Live count replicas: needed by the level, answered, and believed to be alive
 	// when the call was planned. All three are 0 when no quorum was at stake.
 	Required, Received, Live int
+	// Failures are the replicas of which it is known that they failed, in the order of their ids. Those that just had not
+	// answered in time are not among them.
+	Failures []ReplicaFailure
 	// Metadata is all that the server said beside the message.
 	Metadata map[string]string
 	// Tries is how often the call was sent or tried.
 	Tries int
+	// RequestID is that of the write that failed: with WithRequestID it is repeated safely for a minute. Zero for other
+	// calls.
+	RequestID RequestID
 
 	// matches are the sentinels.
 	matches []error
-	// cause is the context's error, if that ended the call.
+	// cause is the context's error, if that ended the call, or that of a function of the caller's.
 	cause error
+}
+
+// ReplicaFailure is why one replica did not count towards a quorum.
+type ReplicaFailure struct {
+	// Node is its id; Status and Locate tell its name.
+	Node NodeID
+	// Message is for people, 200 bytes at most.
+	Message string
 }
 
 // Error says what failed, where, and why.
@@ -151,7 +171,8 @@ func (e *Error) Error() string {
 // Is reports whether target is one of the sentinels that describe the error.
 func (e *Error) Is(target error) bool { return slices.Contains(e.matches, target) }
 
-// Unwrap returns the error of the context that ended the call, or nil.
+// Unwrap returns the error of the context that ended the call, or of the Resolver or the function of an Update that did;
+// nil if none did.
 func (e *Error) Unwrap() error { return e.cause }
 
 // newError builds the error of a single try from what gRPC returned.
@@ -167,6 +188,7 @@ func newError(op, addr string, st *status.Status) *Error {
 		e.Required = e.count("required")
 		e.Received = e.count("received")
 		e.Live = e.count("live")
+		e.Failures = failuresOf(e.Metadata)
 		break
 	}
 	e.matches = sentinels[e.Reason]
@@ -185,6 +207,21 @@ func (e *Error) count(name string) int {
 	return int(n)
 }
 
+// failuresOf reads the failures of replicas out of metadata.
+func failuresOf(metadata map[string]string) (failures []ReplicaFailure) {
+	for key, message := range metadata {
+		text, ok := strings.CutPrefix(key, "failed-")
+		if !ok {
+			continue
+		}
+		if id, err := ring.ParseNodeID(text); err == nil {
+			failures = append(failures, ReplicaFailure{id, message})
+		}
+	}
+	slices.SortFunc(failures, func(a, b ReplicaFailure) int { return bytes.Compare(a.Node[:], b.Node[:]) })
+	return failures
+}
+
 // unknownOutcome turns the last error of a write into one that admits that an earlier try may have
 // taken effect. It must not match what the last try alone would, ErrUnavailable above all.
 func (e *Error) unknownOutcome() *Error {
@@ -201,6 +238,17 @@ func (e *Error) unknownOutcome() *Error {
 	}
 	u.Message = "the write may or may not have taken effect: " + e.Message
 	return &u
+}
+
+// withRequestID adds the id of the write that an error is of. Items of a batch may share an error, so it is copied.
+func withRequestID(err error, id RequestID) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	named := *e
+	named.RequestID = id
+	return &named
 }
 
 // contextError is the error of a call that its own context ended before a try could.

@@ -10,12 +10,14 @@ import (
 type Explain struct {
 	// Coordinator ran the call; ReceivedBy took it from the client, if that is another node.
 	Coordinator, ReceivedBy string
-	Token                   uint64
-	Partition               int
-	Epoch                   uint64
+	// Token and Partition say where on the ring the item lies, Epoch is the number of the ring that was used.
+	Token     uint64
+	Partition int
+	Epoch     uint64
 	// N is the bucket's, Required the R or W of the call, Received what it got.
 	N, Required, Received int
-	Mode                  Mode
+	// Mode says whether fallbacks could count.
+	Mode Mode
 	// Duration is from the start of the coordination to the reply.
 	Duration time.Duration
 	// Replicas are in the order in which they were asked.
@@ -24,6 +26,7 @@ type Explain struct {
 
 // ReplicaTrace is what one replica was asked, and did.
 type ReplicaTrace struct {
+	// Node and Zone are names.
 	Node, Zone string
 	// Fallback: the node is no owner of the item.
 	Fallback bool

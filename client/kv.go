@@ -24,10 +24,10 @@ func (c *Client) Put(ctx context.Context, bucket string, key Key, value []byte, 
 	}
 	reply, err := invoke(ctx, c, op,
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.PutResponse, error) {
-			return e.kv.Put(ctx, request, opts...)
+			return e.sendPut(ctx, request, opts...)
 		})
 	if err != nil {
-		return nil, err
+		return nil, withRequestID(err, id)
 	}
 	return writtenFromProto(id, reply), nil
 }
@@ -47,28 +47,28 @@ func (c *Client) Delete(ctx context.Context, bucket string, key Key, opts ...Cal
 	}
 	reply, err := invoke(ctx, c, op,
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.DeleteResponse, error) {
-			return e.kv.Delete(ctx, request, opts...)
+			return e.sendDelete(ctx, request, opts...)
 		})
 	if err != nil {
-		return nil, err
+		return nil, withRequestID(err, id)
 	}
 	return writtenFromProto(id, reply), nil
 }
 
 // Get reads one item, with all its siblings. An item that is not there is no error: see Result.Found.
-// Options: R or Consistency, Sloppy, Strict, Timeout, WithExplain.
+// Options: R or Consistency, Sloppy, Strict, Timeout, WithResolver, WithExplain.
 func (c *Client) Get(ctx context.Context, bucket string, key Key, opts ...CallOption) (*Result, error) {
 	o := newCallOptions(opts)
 	request := &pb.GetRequest{Bucket: bucket, Key: key.proto(), Options: o.read()}
 	to := target{bucket: bucket, partition: key.Partition, spread: true}
-	reply, err := invoke(ctx, c, call{op: "get", to: to, timeout: o.timeout, patience: patience(0)},
+	reply, err := invoke(ctx, c, call{op: "get", to: to, timeout: o.timeout, patience: patience(0), hedge: true},
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.GetResponse, error) {
-			return e.kv.Get(ctx, request, opts...)
+			return e.sendGet(ctx, request, opts...)
 		})
 	if err != nil {
 		return nil, err
 	}
-	return resultFromProto(reply), nil
+	return c.resolverOf(bucket, &o).result("get", key, resultFromProto(reply))
 }
 
 // writeCall is a put or a delete of one item. All of an item's writes go to the same live owner, which

@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -11,7 +13,19 @@ import (
 	"github.com/starling-db/starling/internal/kvfake"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
+
+// tests ends what the examples share before it is looked for what is left.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int {
+	code := t.M.Run()
+	if err := examplesEnd(); err != nil {
+		fmt.Fprintln(os.Stderr, "the cluster of the examples:", err)
+		return max(code, 1)
+	}
+	return code
+}
 
 const bucket = "default"
 

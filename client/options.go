@@ -27,8 +27,12 @@ type options struct {
 	timeout time.Duration
 	refresh time.Duration
 	tries   int
-	dial    func(ctx context.Context, addr string) (net.Conn, error)
-	rand    io.Reader
+	// hedgeShare is the share of gets that may be sent twice.
+	hedgeShare float64
+	dial       func(ctx context.Context, addr string) (net.Conn, error)
+	rand       io.Reader
+	// resolvers are those of buckets.
+	resolvers map[string]Resolver
 }
 
 func defaultOptions() options {
@@ -37,7 +41,10 @@ func defaultOptions() options {
 		timeout: DefaultTimeout,
 		refresh: DefaultRefresh,
 		tries:   DefaultTries,
-		rand:    rand.Reader,
+
+		hedgeShare: DefaultHedgeShare,
+
+		rand: rand.Reader,
 		dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", addr)
 		},
@@ -82,6 +89,9 @@ type callOptions struct {
 	requestID  RequestID
 	explain    bool
 	local      bool
+	// resolver counts if it is set, nil too.
+	resolver    Resolver
+	resolverSet bool
 }
 
 func newCallOptions(opts []CallOption) callOptions {

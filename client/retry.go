@@ -64,7 +64,7 @@ func (a attempt) judge(k kind) verdict {
 		}
 	case reasonNotReady:
 		return elsewhere
-	case reasonQuorumUnavailable:
+	case reasonQuorumUnavailable, reasonDiskFull:
 		return secondOpinion
 	case reasonOverloaded, reasonQuorumNotReached, reasonOutcomeUnknown, reasonStaleEpoch:
 		return later
@@ -89,8 +89,11 @@ func newBackoff() *backoff.ExponentialBackOff {
 }
 
 const (
-	// firstPatience is how long the first try of a call to one item may take while other nodes are left.
-	firstPatience = 500 * time.Millisecond
+	// firstPatience is the longest that the first try of a call to one item may take while other nodes are left. Where
+	// answers usually come much sooner so does the end of patience: patienceFactor times that, leastPatience at least.
+	firstPatience  = 500 * time.Millisecond
+	leastPatience  = 100 * time.Millisecond
+	patienceFactor = 5
 	// slowBytes is the slowest rate, in bytes per second, at which a value is expected to travel.
 	slowBytes = 4 << 20
 )
@@ -100,10 +103,19 @@ func patience(bytes int) time.Duration {
 	return firstPatience + time.Duration(bytes)*time.Second/slowBytes
 }
 
+// impatience is how much less the patience of a call is where so much time is typical of an answer; 0: not known.
+func impatience(typical time.Duration) time.Duration {
+	if typical == 0 {
+		return 0
+	}
+	return firstPatience - min(max(patienceFactor*typical, leastPatience), firstPatience)
+}
+
 const (
 	// budgetMax is how many tries beyond the first may be made in a burst.
 	budgetMax = 100
-	// budgetShare is what each call adds: in the long run one call in five is tried again.
+	// budgetShare is what each call that succeeds adds: in the long run one in five is tried again. Calls that fail
+	// add nothing, or a cluster in trouble would get the most tries.
 	budgetShare = 0.2
 )
 
@@ -114,7 +126,7 @@ type budget struct {
 	spent float64
 }
 
-// earn counts a new call.
+// earn counts a call that succeeded.
 func (b *budget) earn() {
 	b.mu.Lock()
 	b.spent = max(b.spent-budgetShare, 0)

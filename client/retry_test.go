@@ -35,6 +35,7 @@ func TestErrorsOfServers(t *testing.T) {
 		{pb.Reason_REASON_CLOCK_OFFSET, codes.FailedPrecondition, []error{client.ErrClockOffset}, 1},
 		{pb.Reason_REASON_WRONG_CLUSTER, codes.PermissionDenied, []error{client.ErrPermission}, 1},
 		{pb.Reason_REASON_QUORUM_UNAVAILABLE, codes.Unavailable, []error{client.ErrQuorum, client.ErrUnavailable}, 2},
+		{pb.Reason_REASON_DISK_FULL, codes.Unavailable, []error{client.ErrUnavailable}, 2},
 		{pb.Reason_REASON_NOT_READY, codes.Unavailable, []error{client.ErrUnavailable}, 4},
 		{pb.Reason_REASON_OVERLOADED, codes.ResourceExhausted, []error{client.ErrOverloaded}, 4},
 		{pb.Reason_REASON_OUTCOME_UNKNOWN, codes.Unavailable, []error{client.ErrQuorum, client.ErrOutcomeUnknown}, 4},
@@ -253,7 +254,7 @@ func TestHangingNodeLeavesTimeForAnother(t *testing.T) {
 	c := open(t, cluster)
 	key := client.NewKey("k", "")
 	cluster.Owners(bucket, key.Partition)[0].Intercept(hang)
-	put(t, c, key, "v", client.Timeout(time.Second))
+	put(t, c, key, "v", client.Timeout(5*time.Second))
 	if r := get(t, c, key); !r.Found() {
 		t.Fatal("not found")
 	}
@@ -265,7 +266,7 @@ func TestDeadlineAndCancel(t *testing.T) {
 	cluster.Intercept(hang)
 	defer cluster.Intercept(nil)
 	key := client.NewKey("k", "")
-	_, err := c.Put(t.Context(), bucket, key, nil, client.Timeout(50*time.Millisecond))
+	_, err := c.Put(t.Context(), bucket, key, nil, client.Timeout(2*time.Second)) // long enough to be sent
 	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, client.ErrOutcomeUnknown) {
 		t.Error(err)
 	}

@@ -24,7 +24,7 @@ type ScanOptions struct {
 // Scan yields a whole bucket, page by page, in an order that is the same on every node and means
 // nothing otherwise. It is no snapshot: items that are there throughout appear, others may. When a node
 // fails the scan goes on from another. It ends with the first error, whose page is the zero Page.
-// Options: R or Consistency, Sloppy, Strict, Timeout (of each page).
+// Options: R or Consistency, Sloppy, Strict, Timeout (of each page), WithResolver.
 func (c *Client) Scan(ctx context.Context, bucket string, s ScanOptions, opts ...CallOption) iter.Seq2[Page, error] {
 	o := newCallOptions(opts)
 	if o.timeout == 0 {
@@ -81,12 +81,14 @@ func (r *scan) next(ctx context.Context) (Page, error) {
 		r.finished = true
 		return Page{}, io.EOF
 	}
-	page := Page{
-		Items: itemsFromProto(reply.GetItems()), Resume: reply.GetResumeToken(), Progress: reply.GetProgress(),
+	items := itemsFromProto(reply.GetItems())
+	page := Page{Items: items, Resume: reply.GetResumeToken(), Progress: reply.GetProgress()}
+	if !r.options.KeysOnly {
+		page.Items = r.client.resolverOf(r.bucket, r.call).items(op.op, items)
 	}
 	r.options.Resume = page.Resume
 	if r.options.Limit > 0 {
-		r.options.Limit -= len(page.Items)
+		r.options.Limit -= len(items) // those that a Resolver left out count, as the server counted them
 		// A scan with a limit ends with it; going on with a limit of 0 would mean no limit.
 		r.finished = r.options.Limit <= 0
 	}

@@ -81,6 +81,14 @@ func newTopology(reply *pb.RingResponse, previous *topology) (*topology, error) 
 	return t, nil
 }
 
+// known is the number of the epoch, which need not be sent again; nil when there is none.
+func (t *topology) known() *uint64 {
+	if t.epoch == nil {
+		return nil
+	}
+	return &t.epoch.Number
+}
+
 // preference returns the members of the ring in the order in which they should take a call for a
 // partition key: owners, then fallbacks. owners is how many of them are owners. Nothing when ring or
 // bucket is not known.

@@ -74,11 +74,13 @@ func (c Context) String() string { return base64.RawURLEncoding.EncodeToString([
 
 // Version is one written value of an item, or a tombstone.
 type Version struct {
+	// Dot names the write; zero in a version that a Resolver made.
 	Dot Dot
 	// Value is empty for a tombstone.
 	Value []byte
 	// Tombstone: a delete, shown because it is a sibling of a value.
 	Tombstone bool
+	// RequestID is that of the write; zero as Dot.
 	RequestID RequestID
 }
 
@@ -90,7 +92,10 @@ type Result struct {
 	// Versions are in the order in which they were written. Empty: the item was never written, or is
 	// deleted.
 	Versions []Version
-	// Context covers all versions, and the tombstone of a deleted item.
+	// Resolved are the siblings of which a Resolver made the one value in Versions, which has neither dot nor request id
+	// then; or made a deletion, if Versions is empty. nil: there was nothing to resolve.
+	Resolved []Version
+	// Context covers all versions, those in Resolved too, and the tombstone of a deleted item.
 	Context Context
 	// Answered is the number of replicas that answered, Fallbacks how many of them were no owners.
 	Answered, Fallbacks int
@@ -125,16 +130,36 @@ func (r *Result) Value() ([]byte, error) {
 
 // Item is one item of a query or a scan; it has at least one version.
 type Item struct {
-	Key      Key
+	Key Key
+	// Versions as in a Result; with KeysOnly they have no values.
 	Versions []Version
-	Context  Context
+	// Resolved as in a Result.
+	Resolved []Version
+	// Unresolved is why a Resolver made nothing of the siblings, an *Error; nil if it did, or was not asked. It is no
+	// error of the query or scan, which one item must not end.
+	Unresolved error
+	// Context covers all versions, those in Resolved too. None in a scan with KeysOnly.
+	Context Context
 }
 
 // Siblings reports whether the item has several versions.
 func (i *Item) Siblings() bool { return len(i.Versions) > 1 }
 
+// Value returns the one value of the item; Unresolved or ErrSiblings if it has more than one version. In a scan with
+// KeysOnly it is empty.
+func (i *Item) Value() ([]byte, error) {
+	switch {
+	case i.Unresolved != nil:
+		return nil, i.Unresolved
+	case i.Siblings():
+		return nil, ErrSiblings
+	}
+	return i.Versions[0].Value, nil
+}
+
 // Written is what a write did.
 type Written struct {
+	// Dot names the version that was written.
 	Dot Dot
 	// RequestID is the one under which it was written.
 	RequestID RequestID

@@ -1,10 +1,12 @@
 package client
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	pb "github.com/starling-db/starling/proto/starling/v1"
+	"github.com/starling-db/starling/ring"
 )
 
 func TestParseLevel(t *testing.T) {
@@ -86,6 +88,19 @@ func FuzzTopology(f *testing.F) {
 		topology.preference("b", []byte("k"))
 		topology.preference("other", nil)
 	})
+}
+
+func TestFailuresOf(t *testing.T) {
+	low, high := ring.NodeID{1}, ring.NodeID{2}
+	got := failuresOf(map[string]string{
+		"required": "2", "failed-" + high.String(): "late", "failed-" + low.String(): "gone", "failed-nobody": "?", "failed-": "",
+	})
+	if want := []ReplicaFailure{{low, "gone"}, {high, "late"}}; !slices.Equal(got, want) {
+		t.Fatal(got)
+	}
+	if failuresOf(nil) != nil {
+		t.Fatal("failures of nothing")
+	}
 }
 
 func TestBudget(t *testing.T) {
