@@ -35,7 +35,7 @@ func Binary() (string, error) {
 func binaryIn(dir string) string { return filepath.Join(dir, "starling") }
 
 func build(path string) error {
-	if err := lookAtSources(); err != nil {
+	if err := LookAtSources(); err != nil {
 		return fmt.Errorf("build the server: %w", err)
 	}
 	args, cgo := []string{"build", "-o", path}, "CGO_ENABLED=0"
@@ -50,15 +50,17 @@ func build(path string) error {
 	return nil
 }
 
-// lookAtSources looks at every source file that the server may be made of. The go command reuses the results of tests while
-// the files that they looked at stay the same, and it can't see what the build that is started here reads.
-func lookAtSources() error {
+// LookAtSources looks at every file that the server and its image may be made of. The go command reuses the results of
+// tests while the files that they looked at stay the same, and it can't see what the builds that are started here read.
+func LookAtSources() error {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return fmt.Errorf("find the module: %w", err)
 	}
-	return filepath.WalkDir(strings.TrimSpace(string(out)), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && filepath.Ext(path) == ".go" {
+	root := strings.TrimSpace(string(out))
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		dir := filepath.Dir(path)
+		if err == nil && (filepath.Ext(path) == ".go" || dir == filepath.Join(root, "deploy") || dir == filepath.Join(root, "scripts")) {
 			_, err = os.Stat(path)
 		}
 		return err

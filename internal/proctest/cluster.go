@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/starling-db/starling/client"
+	"github.com/starling-db/starling/internal/loopback"
+	"github.com/starling-db/starling/internal/spawn"
 )
 
 // Patience is how long a cluster is waited for. It is generous: the machine may be busy.
@@ -31,16 +33,17 @@ type Options struct {
 // Cluster is a cluster of processes, numbered from 0. Only the test's own goroutine may call its methods, but for
 // Metrics and the addresses.
 type Cluster struct {
-	t     testing.TB
-	o     Options
-	base  string
-	nodes []*Node
-	extra []*Process
+	t      testing.TB
+	o      Options
+	binary string
+	base   string
+	nodes  []*Node
+	extra  []*spawn.Process
 }
 
 // Node is one place in the cluster, whether a process runs there or not.
 type Node struct {
-	*Process
+	*spawn.Process
 	Name, Dir                  string
 	Client, Peer, Gossip, HTTP string
 }
@@ -55,10 +58,14 @@ func New(t testing.TB, o Options) *Cluster {
 	if o.Name == "" {
 		o.Name = "proctest"
 	}
-	c := &Cluster{t: t, o: o, base: t.TempDir()}
+	binary, err := Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{t: t, o: o, binary: binary, base: t.TempDir()}
 	t.Cleanup(c.close)
 	const ports = 4
-	addrs, err := freeAddrs(ports * o.Nodes)
+	addrs, err := loopback.FreeAddrs(ports * o.Nodes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,11 +74,17 @@ func New(t testing.TB, o Options) *Cluster {
 		n := &Node{Name: "n" + strconv.Itoa(i+1), Client: a[0], Peer: a[1], Gossip: a[2], HTTP: a[3]}
 		n.Dir = filepath.Join(c.base, n.Name)
 		c.nodes = append(c.nodes, n)
-		n.Process = newProcess(n.Name, c.base, c.ServerArgs(n))
+		n.Process = c.process(n.Name, c.ServerArgs(n))
 		c.start(i)
 	}
 	c.WaitReady()
 	return c
+}
+
+func (c *Cluster) process(name string, args []string) *spawn.Process {
+	return &spawn.Process{
+		Name: name, Binary: c.binary, Args: args, Env: spawn.ServerEnviron(), LogFile: filepath.Join(c.base, name+".log"),
+	}
 }
 
 // ServerArgs are the arguments of a node of this cluster; a test may start a strange one with others behind them,
@@ -90,12 +103,12 @@ func (c *Cluster) ServerArgs(n *Node) []string {
 // is not started yet. Later arguments win over earlier ones.
 func (c *Cluster) Stranger(name string, args ...string) *Node {
 	c.t.Helper()
-	a, err := freeAddrs(4)
+	a, err := loopback.FreeAddrs(4)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	n := &Node{Name: name, Dir: filepath.Join(c.base, name), Client: a[0], Peer: a[1], Gossip: a[2], HTTP: a[3]}
-	n.Process = newProcess(name, c.base, append(c.ServerArgs(n), args...))
+	n.Process = c.process(name, append(c.ServerArgs(n), args...))
 	c.extra = append(c.extra, n.Process)
 	return n
 }
@@ -257,17 +270,17 @@ func (c *Cluster) Within(limit time.Duration, what string, cond func() bool, det
 
 // close kills what is left, and fails the test if a server has crashed or raced.
 func (c *Cluster) close() {
-	var all []*Process
+	var all []*spawn.Process
 	for _, n := range c.nodes {
 		all = append(all, n.Process)
 	}
 	all = append(all, c.extra...)
 	for _, p := range all {
-		p.kill()
+		p.Kill()
 		log := p.Log()
 		for _, bad := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
 			if strings.Contains("\n"+log, bad) {
-				c.t.Errorf("%s has logged %q", p.name, strings.TrimSpace(bad))
+				c.t.Errorf("%s has logged %q", p.Name, strings.TrimSpace(bad))
 			}
 		}
 	}
@@ -275,6 +288,6 @@ func (c *Cluster) close() {
 		return
 	}
 	for _, p := range all {
-		c.t.Logf("the end of the log of %s:\n%s", p.name, p.tail(40))
+		c.t.Logf("the end of the log of %s:\n%s", p.Name, p.Tail(40))
 	}
 }

@@ -87,8 +87,10 @@ func (p *proxies) serve(in net.Conn, addr string) {
 }
 
 const (
-	frameHeader  = 9 // of HTTP/2: length (3), type, flags, stream (4)
-	frameHeaders = 1 // the type of the frame that begins a reply
+	frameHeader = 9 // of HTTP/2: length (3), type, flags, stream (4)
+	// The types of the frames that replies consist of: data alone on a session that has answered before.
+	frameData    = 0
+	frameHeaders = 1
 )
 
 // passReplies copies HTTP/2 frames, whole ones only, so that it can tell a reply from what keeps a connection going.
@@ -98,7 +100,7 @@ func (p *proxies) passReplies(to io.Writer, from io.Reader) {
 		if _, err := io.ReadFull(from, head[:]); err != nil {
 			return
 		}
-		if head[3] == frameHeaders && p.armed.CompareAndSwap(true, false) {
+		if (head[3] == frameHeaders || head[3] == frameData) && p.armed.CompareAndSwap(true, false) {
 			p.cuts.Add(1)
 			return
 		}

@@ -67,5 +67,6 @@ func TestSloppy(t *testing.T) {
 	t.Logf("hints were drained %v after the return", drained)
 	c.WaitReady()
 	checkHistory(t, records, readAll(t, cl, records, quorum...))
+	mendByReading(t, c, cl, among(records, killed.Add(-time.Second), killed))
 	t.Logf("every owner holds the same versions of %d items", compareDisks(t, c, cl))
 }

@@ -65,6 +65,7 @@ func TestStrict(t *testing.T) {
 	t.Logf("hints were drained %v after the return", drained)
 	c.WaitReady()
 	checkHistory(t, records, readAll(t, cl, records, client.R(client.All), client.Strict()))
+	mendByReading(t, c, cl, among(records, killed.Add(-time.Second), killed))
 	t.Logf("every owner holds the same versions of %d items", compareDisks(t, c, cl))
 }
 
