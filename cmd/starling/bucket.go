@@ -13,7 +13,11 @@ func (a *app) bucketCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bucket",
 		Short: "Create, alter, list and drop buckets",
-		Args:  cobra.NoArgs,
+		Long: `Create, alter, list and drop buckets. A bucket says how many replicas its items have, what becomes of concurrent
+writes, and how many replicas a request waits for that doesn't say so itself. The bucket default is always there.`,
+		Example: `  starling bucket create readings -n 3 --conflict lww
+  starling bucket list`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return misused("bucket: say create, alter, list or drop")
 		},
@@ -67,6 +71,8 @@ func (a *app) bucketCreateCommand() *cobra.Command {
 		Short: "Create a bucket",
 		Long: `Create a bucket. Creating one that is there with the same settings is no error. The number of
 replicas and the conflict policy can't be changed later.`,
+		Example: `  starling bucket create carts
+  starling bucket create readings -n 5 -r two -w two --durability memory --conflict lww`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			change, conflict, err := f.parse()
@@ -101,7 +107,11 @@ func (a *app) bucketAlterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "alter NAME",
 		Short: "Change the defaults of a bucket",
-		Args:  cobra.ExactArgs(1),
+		Long: `Change the defaults of a bucket: what requests get that say nothing themselves. The number of replicas and the
+conflict policy stay what they are.`,
+		Example: `  starling bucket alter readings -r one -w quorum
+  starling bucket alter readings --durability sync`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			change, _, err := f.parse()
 			if err != nil {
@@ -127,7 +137,10 @@ func (a *app) bucketListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List all buckets",
-		Args:  cobra.NoArgs,
+		Long:  "List all buckets with their settings. -o raw prints their names alone.",
+		Example: `  starling bucket list
+  starling bucket list -o raw`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withClient(cmd.Context(), func(c *client.Client) error {
 				buckets, err := c.ListBuckets(cmd.Context(), a.callOptions()...)
@@ -144,7 +157,10 @@ func (a *app) bucketDropCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "drop NAME",
 		Short: "Remove a bucket and all that is in it",
-		Args:  cobra.ExactArgs(1),
+		Long: `Remove a bucket and all that is in it, for good and without a question. Nodes that are away drop their part when
+they are back.`,
+		Example: `  starling bucket drop readings`,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(c *client.Client) error {
 				if err := c.DropBucket(cmd.Context(), args[0], a.callOptions()...); err != nil {

@@ -2,18 +2,30 @@ package main
 
 import "strings"
 
-// colour shows the state of a node in green, yellow or red, on a terminal that wants colours
-// (https://no-color.org).
-func (a *app) colour(state string) string {
+// Colours, and other ways of writing, as a terminal takes them.
+const (
+	bold   = "1"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
+)
+
+// paint writes text in one of them, on a terminal that wants colours (https://no-color.org).
+func (a *app) paint(how, text string) string {
 	if !a.terminal(a.out) || a.getenv("NO_COLOR") != "" || a.getenv("TERM") == "dumb" {
-		return state
+		return text
 	}
-	code := "\x1b[33m"
+	return "\x1b[" + how + "m" + text + "\x1b[0m"
+}
+
+// colour shows the state of a node in green, yellow or red.
+func (a *app) colour(state string) string {
 	switch {
 	case strings.TrimSpace(state) == "alive":
-		code = "\x1b[32m"
+		return a.paint(green, state)
 	case strings.HasPrefix(state, "dead"):
-		code = "\x1b[31m"
+		return a.paint(red, state)
 	}
-	return code + state + "\x1b[0m"
+	return a.paint(yellow, state)
 }

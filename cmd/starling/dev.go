@@ -44,6 +44,8 @@ func (a *app) devCommand() *cobra.Command {
 		Short: "Run a cluster of five nodes in this process, to try things on",
 		Long: `Run a cluster of five nodes in this process, on loopback, until Ctrl-C. The data is durable: the next
 dev with the same --dir goes on with it.`,
+		Example: `  starling dev
+  starling dev --ephemeral --nodes 3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.nodes < 1 || f.nodes > maxDevNodes {
@@ -107,7 +109,7 @@ func devConfig(f devFlags, ports devPorts, i int) config.Config {
 	c.Join = []string{ports.addr(0, gossipPort)}
 	c.BootstrapExpect = f.nodes
 	// All of them live in one process, on somebody's laptop.
-	c.CacheBytes, c.MemTableBytes = 32*mib, 16*mib
+	c.CacheBytes, c.MemTableBytes, c.ItemCacheBytes = 32*mib, 16*mib, 8*mib
 	c.LogLevel = slog.LevelWarn
 	if f.verbose {
 		c.LogLevel = slog.LevelInfo

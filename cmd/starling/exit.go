@@ -9,7 +9,7 @@ import (
 	"github.com/starling-db/starling/client"
 )
 
-// Exit codes, as the help of the root command lists them.
+// Exit codes.
 const (
 	exitDone         = 0
 	exitFailed       = 1
@@ -20,7 +20,31 @@ const (
 	exitQuorum       = 6
 	exitPrecondition = 7
 	exitUnknown      = 8
+	exitProblem      = 9
 )
+
+// exitMeanings says what the exit codes mean, in their order.
+var exitMeanings = []string{
+	exitDone:         "done",
+	exitFailed:       "failed",
+	exitMisused:      "misused: the command line can't be carried out",
+	exitConnect:      "cannot connect: no node answers",
+	exitPermission:   "not allowed",
+	exitNotFound:     "not found",
+	exitQuorum:       "quorum not reached, and nothing written",
+	exitPrecondition: "precondition failed",
+	exitUnknown:      "outcome unknown: a write may or may not take effect",
+	exitProblem:      "a check found a problem",
+}
+
+// exitHelp lists them for a help text.
+func exitHelp() string {
+	lines := make([]string, len(exitMeanings))
+	for code, meaning := range exitMeanings {
+		lines[code] = fmt.Sprintf("    %d  %s", code, meaning)
+	}
+	return strings.Join(lines, "\n")
+}
 
 // usageError is a command line that can't be carried out.
 type usageError struct {
@@ -52,6 +76,7 @@ var exitTable = []struct {
 	code int
 }{
 	{client.ErrConnect, exitConnect},
+	{errNoAnswer, exitConnect},
 	{client.ErrPermission, exitPermission},
 	{client.ErrNotFound, exitNotFound},
 	{client.ErrUnknownBucket, exitNotFound},
@@ -71,6 +96,9 @@ func exitCode(err error) int {
 	}
 	if errors.As(err, new(*usageError)) {
 		return exitMisused
+	}
+	if errors.As(err, new(*stepError)) {
+		return exitProblem
 	}
 	for _, row := range exitTable {
 		if errors.Is(err, row.err) {
@@ -106,7 +134,7 @@ func (a *app) fail(err error) int {
 		return code
 	}
 	a.note("starling: %s", strings.TrimSpace(err.Error()))
-	if code == exitConnect {
+	if errors.Is(err, client.ErrConnect) {
 		a.note("Is a node running at %s? `starling dev` starts a cluster to try things on; --addr names another.", a.addr)
 	}
 	return code

@@ -47,6 +47,7 @@ Exit code 5: the item was never written, or is deleted.`,
 }
 
 func (a *app) showResult(f *callFlags, key client.Key, r *client.Result) error {
+	a.answer = r
 	if err := a.showVersions(f, key, r); err != nil {
 		return err
 	}

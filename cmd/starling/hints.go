@@ -15,7 +15,11 @@ func (a *app) hintsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hints",
 		Short: "Show which nodes keep writes for others that could not be reached",
-		Args:  cobra.NoArgs,
+		Long: `Show which nodes keep writes (hints) for others that could not be reached. They hand them over when the others
+are back. Nodes that don't answer are named on stderr: what they hold is not shown.`,
+		Example: `  starling hints
+  starling hints --local -o json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withClient(cmd.Context(), func(c *client.Client) error {
 				opts := a.callOptions()
@@ -52,6 +56,7 @@ type jsonHint struct {
 }
 
 func (a *app) showHints(h *client.Hints) error {
+	a.answer = h
 	if len(h.Missing) > 0 {
 		a.note("No answer from %s: hints that they hold are not shown.", strings.Join(h.Missing, ", "))
 	}

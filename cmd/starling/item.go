@@ -58,6 +58,8 @@ func (a *app) deleteCommand() *cobra.Command {
 		Short: "Delete an item",
 		Long: `Delete an item. Without --context this deletes what a quorum read returns now; with one, just
 what the read that printed it has shown. Deleting what is not there is no error.`,
+		Example: `  starling delete greeting
+  starling delete -b readings sensor-7 --sort 2026-01-31T12:00:00Z -w all`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts, err := f.options()
@@ -100,6 +102,7 @@ type jsonWritten struct {
 }
 
 func (a *app) showWritten(f *callFlags, key client.Key, verb string, w *client.Written) error {
+	a.answer = w
 	if w.Versions > 1 {
 		a.note("The item has %d versions now (siblings): %s shows them, and how to resolve them.",
 			w.Versions, f.command("get", key, ""))

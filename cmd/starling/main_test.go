@@ -3,16 +3,28 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/starling-db/starling/internal/kvfake"
+	"github.com/starling-db/starling/internal/proctest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Processes are started from one goroutine that lasts.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/starling-db/starling/internal/spawn.startAll"),
+		goleak.Cleanup(func(code int) {
+			if err := proctest.RemoveBinary(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+			os.Exit(code)
+		}))
+}
 
 // cli runs command lines against a cluster.
 type cli struct {
@@ -21,6 +33,7 @@ type cli struct {
 	// terminal: stdout and stderr are one.
 	terminal bool
 	ctx      context.Context
+	environ  []string // more of it
 }
 
 // ran is what a command line did.
@@ -32,7 +45,7 @@ type ran struct {
 func (c cli) run(t testing.TB, args ...string) ran {
 	t.Helper()
 	var out, errs bytes.Buffer
-	environ := []string{"HOME=/nowhere"}
+	environ := append([]string{"HOME=/nowhere"}, c.environ...)
 	if c.cluster != nil {
 		environ = append(environ, "STARLING_ADDR="+strings.Join(c.cluster.Addrs(), ","))
 	}

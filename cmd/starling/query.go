@@ -16,6 +16,8 @@ func (a *app) queryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "query BUCKET PARTITION",
 		Short: "Read the items of one partition key, in the order of their sort keys",
+		Long: `Read the items of one partition key, in the bytewise order of their sort keys, each version of an item on a
+line of its own. -o raw prints values alone. It is no snapshot: items that are written meanwhile may appear or not.`,
 		Example: `  starling query unicode 'Greek and Coptic' --from U+0391 --to U+03A9
   starling query readings sensor-7 --reverse --limit 1`,
 		Args: cobra.ExactArgs(2),
@@ -64,6 +66,8 @@ func (a *app) scanCommand() *cobra.Command {
 		Short: "Read a whole bucket",
 		Long: `Read a whole bucket, in an order that is the same every time and means nothing otherwise. It is no
 snapshot: items that are there throughout appear, others may.`,
+		Example: `  starling scan unicode --limit 10
+  starling scan unicode --keys-only -o json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 0 {

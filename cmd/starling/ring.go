@@ -14,7 +14,11 @@ func (a *app) ringCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ring KEY",
 		Short: "Show where a key lives: token, partition and preference list",
-		Args:  cobra.ExactArgs(1),
+		Long: `Show where a key lives: its token, the partition that the token is in, and the nodes in the order in which they
+are preferred. The first N own the key; those behind stand in for owners that can't be reached.`,
+		Example: `  starling ring greeting
+  starling ring greeting -o raw | head -n 3`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := f.key(args[0])
 			if err != nil {
@@ -55,6 +59,7 @@ type jsonPlacement struct {
 }
 
 func (a *app) showLocation(bucket string, key client.Key, l *client.Location) error {
+	a.answer = l
 	switch a.output {
 	case outputJSON:
 		partition := newText(key.Partition)

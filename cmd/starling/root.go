@@ -57,44 +57,50 @@ type app struct {
 	running bool
 	// stdinTaken: an argument "-" has read stdin.
 	stdinTaken bool
+	// answer is what the cluster answered, for whoever runs a command line from within: the tour.
+	answer any
 }
+
+func newApp(s streams) *app { return &app{streams: s, stdout: bufio.NewWriterSize(s.out, 64<<10)} }
 
 // run runs one command line and returns its exit code.
 func run(ctx context.Context, args []string, s streams) int {
-	a := &app{streams: s, stdout: bufio.NewWriterSize(s.out, 64<<10)}
+	a := newApp(s)
+	if err := a.execute(ctx, args); err != nil {
+		return a.fail(err)
+	}
+	return exitDone
+}
+
+// execute carries out one command line.
+func (a *app) execute(ctx context.Context, args []string) error {
 	root := a.rootCommand()
 	root.SetArgs(args)
-	root.SetIn(s.in)
-	root.SetOut(a.stdout)
-	root.SetErr(s.err)
 	err := root.ExecuteContext(ctx)
 	if flushErr := a.stdout.Flush(); err == nil {
 		err = flushErr
 	}
-	if err == nil {
-		return exitDone
-	}
-	if !a.running && !errors.As(err, new(*usageError)) {
+	if err != nil && !a.running && !errors.As(err, new(*usageError)) {
 		err = &usageError{err: err}
 	}
-	return a.fail(err)
+	return err
 }
 
 const rootHelp = `Starling is a leaderless, quorum-replicated key-value database.
 
-  starling dev                          start a cluster of five nodes, to try things on
-  starling put greeting hello           store a value
-  starling get greeting                 read it back
+Data goes to stdout, progress and errors to stderr; with -o json errors are JSON, too. Exit codes:
 
-Data goes to stdout, progress and errors to stderr. Exit codes: 0 done, 1 failed, 2 misused,
-3 cannot connect, 4 not allowed, 5 not found, 6 quorum not reached and nothing written, 7 precondition
-failed, 8 outcome unknown, 9 a check found a problem.`
+`
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "starling",
-		Short:         "A leaderless, quorum-replicated key-value database",
-		Long:          rootHelp,
+		Use:   "starling",
+		Short: "A leaderless, quorum-replicated key-value database",
+		Long:  rootHelp + exitHelp(),
+		Example: `  starling tour                         see in half a minute what it does
+  starling dev                          start a cluster of five nodes, to try things on
+  starling put greeting hello           store a value
+  starling get greeting                 read it back`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -102,7 +108,9 @@ func (a *app) rootCommand() *cobra.Command {
 			return nil
 		},
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetIn(a.in)
+	root.SetOut(a.stdout)
+	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err: err, command: cmd.CommandPath()}
 	})
@@ -115,11 +123,12 @@ func (a *app) rootCommand() *cobra.Command {
 	flags.DurationVar(&a.timeout, "timeout", 0, "time limit of each call, such as 500ms (default 10s)")
 	flags.VarP(&a.output, "output", "o", "output format: table, json or raw")
 	root.AddCommand(
-		a.serverCommand(), a.devCommand(),
+		a.serverCommand(), a.devCommand(), a.tourCommand(),
 		a.putCommand(), a.getCommand(), a.deleteCommand(), a.queryCommand(), a.scanCommand(),
 		a.importCommand(), a.exportCommand(), a.bucketCommand(),
-		a.statusCommand(), a.ringCommand(), a.hintsCommand(), a.versionCommand(),
+		a.statusCommand(), a.healthCommand(), a.ringCommand(), a.hintsCommand(), a.benchCommand(), a.manCommand(), a.versionCommand(),
 	)
+	a.addCompletion(root)
 	for _, cmd := range root.Commands() {
 		wrapArgs(cmd)
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/starling-db/starling/internal/heap"
 	"github.com/starling-db/starling/node"
 	"github.com/starling-db/starling/node/config"
 	"github.com/starling-db/starling/node/telemetry"
@@ -44,6 +46,13 @@ Later nodes are told where any node gossips.`,
 // serve runs one node until ctx ends or the node fails.
 func (a *app) serve(ctx context.Context, c config.Config) error {
 	log := telemetry.NewLogger(a.err, c)
+	var background sync.WaitGroup
+	defer background.Wait()
+	if !heap.Chosen() {
+		heapCtx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		background.Go(func() { heap.Keep(heapCtx, uint64(c.HeapTarget())) })
+	}
 	n, err := node.Start(ctx, node.Options{Config: c, Logger: log})
 	if err != nil {
 		return fmt.Errorf("start node %s: %w", c.Name, err)

@@ -15,7 +15,12 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the nodes, how they are, and what waits for them",
-		Args:  cobra.NoArgs,
+		Long: `Show the nodes as the answering one sees them: how they are, how much of the ring is theirs, and the hints that
+others keep for them.`,
+		Example: `  starling status
+  starling status -o json
+  starling status --local --addr 10.0.0.2:7400`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withClient(cmd.Context(), func(c *client.Client) error {
 				opts := a.callOptions()
@@ -88,6 +93,7 @@ func newJSONStatus(s *client.Status) jsonStatus {
 }
 
 func (a *app) showStatus(s *client.Status) error {
+	a.answer = s
 	switch a.output {
 	case outputJSON:
 		return a.writeJSON(newJSONStatus(s))
@@ -126,8 +132,10 @@ func nodeState(n client.NodeStatus) string {
 	switch {
 	case n.Liveness == client.Dead && n.Silent > 0:
 		state += " for " + ageText(n.Silent)
-	case n.Liveness == client.Alive && !n.Ready:
-		state += ", not ready"
+	case n.Liveness == client.Alive:
+		if !n.Ready {
+			state += ", not ready"
+		}
 		if n.Reason != "" {
 			state += ": " + n.Reason
 		}

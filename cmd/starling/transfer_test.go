@@ -170,7 +170,7 @@ func TestImportResumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := []string{"import", "unicode", path, "--partition-key", "block", "--sort-key", "code",
-		"--batch", "5", "--workers", "2"}
+		"--batch", "5", "--workers", "1"}
 
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()

@@ -15,7 +15,10 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Show the version of this binary",
-		Args:  cobra.NoArgs,
+		Long:  "Show the version of this binary, the commit that it was built from, and the Go version and platform.",
+		Example: `  starling version
+  starling version -o json`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			commit := vcsRevision()
 			if a.output == outputJSON {
