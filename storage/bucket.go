@@ -37,10 +37,11 @@ func (s *Store) DropBucket(ctx context.Context, bucket uint64) error {
 // forgotten whom it stands in for is not.
 func (s *Store) applyDrop(ctx context.Context, bucket uint64, indexes []int) (*commit, error) {
 	b := s.newBatch()
-	b.all = true
-	start := bucketPrefix(bucket)
-	if err := b.DeleteRange(start, successor(start), nil); err != nil {
-		return nil, errors.Join(err, b.Close())
+	b.all, b.dropped = true, &bucket
+	for _, start := range [][]byte{bucketPrefix(bucket), treePrefixOf(bucket)} {
+		if err := b.DeleteRange(start, successor(start), nil); err != nil {
+			return nil, errors.Join(err, b.Close())
+		}
 	}
 	var entries []entry
 	flush := func(sync bool) (*commit, error) {

@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"bytes"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 
@@ -16,9 +18,13 @@ import (
 // of it can be seen in Pebble, and puts the new one in when it is. In between, and since, nobody who looked the item up
 // before may bring in what he found: each shard has a version, odd while a writer is at it, and a record comes in only if
 // that is even and still what it was when the look-up began. A shard is a stripe's, so that one latch orders its writers.
+//
+// A record is kept as its encoding, next to its key in one block, and decoded for whoever asks: to keep what it decodes to
+// would be ten times as many objects for the garbage collector to follow, again and again, as there are items.
 type cache struct {
 	shards []shard // by stripe; none: nothing is kept
 	limit  int64   // of each shard, in bytes
+	seed   maphash.Seed
 	bytes  atomic.Int64
 
 	hits, misses atomic.Int64
@@ -28,34 +34,40 @@ type cache struct {
 type shard struct {
 	mu      sync.Mutex
 	version uint64
-	entries map[string]*cached
+	index   map[uint64]int32 // by the key's hash, where in slots; of two keys with one hash the last is kept
+	slots   []slot           // the first is the head of a ring: the slot used last is behind it, the one used longest ago before it
+	free    []int32
 	bytes   int64
-	recent  cached // the head of a ring, the entry used last behind it, and the one used longest ago before it
 }
 
-// cached is a record's encoding, which nobody changes, and, once somebody asked for it, what it says.
-type cached struct {
-	key   []byte
-	value []byte
-
-	once   sync.Once
-	record record // shares value's memory
-	digest causal.Digest
-	err    error
-
-	prev, next *cached // in the shard's ring
+// slot holds what is kept of one item.
+type slot struct {
+	hash       uint64
+	prev, next int32
+	kept
 }
+
+// kept is an item's key and, behind it, its record's encoding. Nobody changes the block.
+type kept struct {
+	block   []byte
+	keySize int
+	digest  causal.Digest
+}
+
+func (k *kept) key() []byte   { return k.block[:k.keySize] }
+func (k *kept) value() []byte { return k.block[k.keySize:] }
+func (k *kept) size() int64   { return int64(len(k.block)) + keptOverhead }
 
 const (
-	// cachedOverhead is about what an entry takes beside its key and value.
-	cachedOverhead = 448
-	// cachedShare is the part of a shard that one entry may take, as a divisor.
-	cachedShare = 4
+	// keptOverhead is about what an entry takes beside its block.
+	keptOverhead = 128
+	// keptShare is the part of a shard that one entry may take, as a divisor.
+	keptShare = 4
 )
 
 // newCache returns a cache that keeps up to limit bytes; below 1 it keeps nothing.
 func newCache(limit int64) *cache {
-	c := &cache{limit: limit / stripeCount}
+	c := &cache{limit: limit / stripeCount, seed: maphash.MakeSeed()}
 	if limit > 0 {
 		c.shards = make([]shard, stripeCount)
 		for i := range c.shards {
@@ -65,29 +77,31 @@ func newCache(limit int64) *cache {
 	return c
 }
 
-// get returns the entry for key, or nil and the version that put wants.
-func (c *cache) get(stripe int, key []byte) (*cached, uint64) {
+// get returns what is kept for key, whether there is any, and if not the version that put wants.
+func (c *cache) get(stripe int, key []byte) (kept, uint64, bool) {
 	if len(c.shards) == 0 {
-		return nil, 0
+		return kept{}, 0, false
 	}
+	hash := maphash.Bytes(c.seed, key)
 	sh := &c.shards[stripe]
 	sh.mu.Lock()
-	e, version := sh.entries[string(key)], sh.version
-	if e != nil {
-		e.unlink()
-		sh.link(e)
-	}
-	sh.mu.Unlock()
-	if e == nil {
+	at, found := sh.find(hash, key)
+	if !found {
+		version := sh.version
+		sh.mu.Unlock()
 		c.misses.Add(1)
-		return nil, version
+		return kept{}, version, false
 	}
+	sh.unlink(at)
+	sh.link(at)
+	k := sh.slots[at].kept
+	sh.mu.Unlock()
 	c.hits.Add(1)
-	return e, version
+	return k, 0, true
 }
 
 // put brings in what was found in the database since get returned version, unless a writer was there meanwhile.
-func (c *cache) put(stripe int, version uint64, e *cached) {
+func (c *cache) put(stripe int, version uint64, k kept) {
 	if len(c.shards) == 0 {
 		return
 	}
@@ -95,72 +109,129 @@ func (c *cache) put(stripe int, version uint64, e *cached) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if version%2 == 0 && version == sh.version {
-		c.replace(sh, e.key, e)
+		c.remove(sh, k.key())
+		c.add(sh, k)
 	}
 }
 
-// replace takes out what there is for key and puts e in, nil for nothing. The caller has locked the shard.
-func (c *cache) replace(sh *shard, key []byte, e *cached) {
-	before := sh.bytes
-	if old := sh.entries[string(key)]; old != nil {
-		sh.remove(old)
+// add brings in what is not there. The caller has locked the shard.
+func (c *cache) add(sh *shard, k kept) {
+	if k.size() > c.limit/keptShare {
+		return
 	}
-	if e != nil && e.size() <= c.limit/cachedShare {
-		sh.entries[string(key)] = e
-		sh.link(e)
-		sh.bytes += e.size()
-		for sh.bytes > c.limit {
-			sh.remove(sh.recent.prev)
-		}
+	before := sh.bytes
+	hash := maphash.Bytes(c.seed, k.key())
+	if at, collides := sh.index[hash]; collides {
+		sh.drop(at)
+	}
+	at := int32(len(sh.slots))
+	if n := len(sh.free); n > 0 {
+		at, sh.free = sh.free[n-1], sh.free[:n-1]
+	} else {
+		sh.slots = append(sh.slots, slot{})
+	}
+	sh.slots[at] = slot{hash: hash, kept: k}
+	sh.index[hash] = at
+	sh.link(at)
+	sh.bytes += k.size()
+	for sh.bytes > c.limit {
+		sh.drop(sh.slots[0].prev)
 	}
 	c.bytes.Add(sh.bytes - before)
 }
 
-func (sh *shard) remove(e *cached) {
-	delete(sh.entries, string(e.key))
-	e.unlink()
-	sh.bytes -= e.size()
+// remove takes out what there is for key. The caller has locked the shard.
+func (c *cache) remove(sh *shard, key []byte) {
+	if at, found := sh.find(maphash.Bytes(c.seed, key), key); found {
+		before := sh.bytes
+		sh.drop(at)
+		c.bytes.Add(sh.bytes - before)
+	}
+}
+
+func (sh *shard) find(hash uint64, key []byte) (int32, bool) {
+	at, found := sh.index[hash]
+	return at, found && bytes.Equal(sh.slots[at].key(), key)
+}
+
+func (sh *shard) drop(at int32) {
+	s := &sh.slots[at]
+	sh.bytes -= s.size()
+	delete(sh.index, s.hash)
+	sh.unlink(at)
+	*s = slot{}
+	sh.free = append(sh.free, at)
 }
 
 func (sh *shard) clear() {
-	sh.entries, sh.bytes = make(map[string]*cached), 0
-	sh.recent.prev, sh.recent.next = &sh.recent, &sh.recent
+	sh.index, sh.slots, sh.free, sh.bytes = make(map[uint64]int32), make([]slot, 1), nil, 0
 }
 
-func (sh *shard) link(e *cached) {
-	e.prev, e.next = &sh.recent, sh.recent.next
-	e.prev.next, e.next.prev = e, e
+func (sh *shard) link(at int32) {
+	head, s := &sh.slots[0], &sh.slots[at]
+	s.prev, s.next = 0, head.next
+	sh.slots[s.next].prev = at
+	head.next = at
 }
 
-func (e *cached) unlink() { e.prev.next, e.next.prev = e.next, e.prev }
-
-func (e *cached) size() int64 { return int64(len(e.key)) + int64(len(e.value)) + cachedOverhead }
-
-// decoded returns what the entry says.
-func (e *cached) decoded() (*cached, error) {
-	e.once.Do(func() {
-		if e.record, e.err = decodeRecord(e.key, e.value); e.err != nil {
-			e.err = &CorruptError{Key: e.key, What: "item", Err: e.err}
-			return
-		}
-		e.digest = e.record.state.Digest()
-	})
-	return e, e.err
+func (sh *shard) unlink(at int32) {
+	s := &sh.slots[at]
+	sh.slots[s.prev].next, sh.slots[s.next].prev = s.next, s.prev
 }
 
-// load returns the entry for key, from the database by read if need be; nil if it isn't there either.
-func (c *cache) load(stripe int, key []byte, read func([]byte) ([]byte, error)) (*cached, error) {
-	e, version := c.get(stripe, key)
-	if e != nil {
-		return e.decoded()
+// reader looks a value up in the database; nil if there is none.
+type reader func(key []byte) ([]byte, error)
+
+// load returns the record under key and its digest, from the database by read if need be, and whether there is any.
+func (c *cache) load(stripe int, key []byte, read reader) (record, causal.Digest, bool, error) {
+	k, version, found := c.get(stripe, key)
+	if !found {
+		return c.fetch(stripe, version, key, read)
 	}
+	r, err := decodeItem(key, k.value())
+	return r, k.digest, err == nil, err
+}
+
+// loadDigest is load for those who want the digest alone.
+func (c *cache) loadDigest(stripe int, key []byte, read reader) (causal.Digest, error) {
+	k, version, found := c.get(stripe, key)
+	if found {
+		return k.digest, nil
+	}
+	_, digest, _, err := c.fetch(stripe, version, key, read)
+	return digest, err
+}
+
+// fetch loads what get did not have when the shard had that version.
+func (c *cache) fetch(stripe int, version uint64, key []byte, read reader) (record, causal.Digest, bool, error) {
 	value, err := read(key)
 	if err != nil || value == nil {
-		return nil, err
+		return record{}, causal.Digest{}, false, err
 	}
-	e = &cached{key: key, value: value}
-	c.put(stripe, version, e)
-	return e.decoded()
+	r, err := decodeItem(key, value)
+	if err != nil {
+		return record{}, causal.Digest{}, false, err
+	}
+	digest := r.state.Digest()
+	if len(c.shards) > 0 {
+		c.put(stripe, version, keep(key, value, digest))
+	}
+	return r, digest, true, nil
+}
+
+// keep copies key and value into a block of their exact size, which append would round up.
+func keep(key, value []byte, digest causal.Digest) kept {
+	block := make([]byte, len(key)+len(value))
+	copy(block[copy(block, key):], value)
+	return kept{block, len(key), digest}
+}
+
+func decodeItem(key, value []byte) (record, error) {
+	r, err := decodeRecord(key, value)
+	if err != nil {
+		return record{}, &CorruptError{Key: key, What: "item", Err: err}
+	}
+	return r, nil
 }
 
 // begin, under the latches, takes out what changes are about to make old.
@@ -169,7 +240,7 @@ func (c *cache) begin(changes []change) {
 		sh := &c.shards[changes[i].stripe]
 		sh.mu.Lock()
 		sh.version += (sh.version + 1) % 2 // another change of this batch may have begun here
-		c.replace(sh, changes[i].key, nil)
+		c.remove(sh, changes[i].key())
 		sh.mu.Unlock()
 	}
 }
@@ -181,10 +252,9 @@ func (c *cache) end(changes []change, failed bool) {
 		sh := &c.shards[ch.stripe]
 		sh.mu.Lock()
 		sh.version += sh.version % 2
-		if ch.value != nil && !failed {
-			c.replace(sh, ch.key, &cached{key: ch.key, value: ch.value})
-		} else {
-			c.replace(sh, ch.key, nil)
+		c.remove(sh, ch.key())
+		if !ch.removed && !failed {
+			c.add(sh, ch.kept)
 		}
 		sh.mu.Unlock()
 	}
@@ -215,24 +285,33 @@ func (c *cache) endAll() {
 type batch struct {
 	*pebble.Batch
 	changes []change
-	all     bool // every item may change
+	leaves  []leafChange
+	all     bool    // every item may change
+	dropped *uint64 // a bucket whose items all go
 }
 
-// change is a record that a batch writes, or, without a value, removes.
+// change is a record that a batch writes, or removes.
 type change struct {
-	stripe     int
-	key, value []byte
+	stripe  int
+	removed bool
+	kept
 }
 
 func (s *Store) newBatch() *batch { return &batch{Batch: s.db.NewBatch()} }
 
-// changed notes what the batch makes of an item.
-func (b *batch) changed(k Key, key, value []byte) {
-	b.changes = append(b.changes, change{stripeOf(k.Token), key, value})
-}
-
 // visibly hands the batch to Pebble by do, under the latches of all that it changes.
 func (s *Store) visibly(b *batch, do func() error) error {
+	if err := s.stageLeaves(b); err != nil {
+		return err
+	}
+	err := s.visiblyCached(b, do)
+	if err == nil {
+		s.showLeaves(b)
+	}
+	return err
+}
+
+func (s *Store) visiblyCached(b *batch, do func() error) error {
 	if len(s.cache.shards) == 0 {
 		return do()
 	}
@@ -247,7 +326,7 @@ func (s *Store) visibly(b *batch, do func() error) error {
 	return err
 }
 
-// cachedRecord returns the entry of an item; nil if there is no such item.
-func (s *Store) cachedRecord(stripe int, key []byte) (*cached, error) {
+// loadRecord returns the record under an item's key, its digest, and whether there is any.
+func (s *Store) loadRecord(stripe int, key []byte) (record, causal.Digest, bool, error) {
 	return s.cache.load(stripe, key, s.read)
 }

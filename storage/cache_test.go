@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -27,19 +28,27 @@ func (s *testStore) checkCache(t testing.TB) (shown int) {
 		if sh.version%2 != 0 {
 			t.Errorf("shard %d: version %d, though nobody writes", i, sh.version)
 		}
-		shown += len(sh.entries)
+		shown += len(sh.index)
 		size += sh.bytes
-		inRing := int64(0)
-		for e := sh.recent.next; e != &sh.recent; e = e.next {
-			inRing += e.size()
-			if sh.entries[string(e.key)] != e {
-				t.Errorf("key %x is not in the map", e.key)
+		inRing, linked := int64(0), 0
+		for at := sh.slots[0].next; at != 0; at = sh.slots[at].next {
+			k := sh.slots[at].kept
+			inRing += k.size()
+			linked++
+			if there, found := sh.find(sh.slots[at].hash, k.key()); !found || there != at {
+				t.Errorf("key %x is not in the index", k.key())
 			}
-			value, err := s.read(e.key)
+			value, err := s.read(k.key())
 			must(t, err)
-			if !bytes.Equal(value, e.value) {
-				t.Errorf("key %x: the cache shows %d bytes that the database doesn't have", e.key, len(e.value))
+			if !bytes.Equal(value, k.value()) {
+				t.Errorf("key %x: the cache shows %d bytes that the database doesn't have", k.key(), len(k.value()))
 			}
+			if r, err := decodeRecord(k.key(), value); err != nil || r.state.Digest() != k.digest {
+				t.Errorf("key %x: digest %v kept, record %+v, %v", k.key(), k.digest, r, err)
+			}
+		}
+		if linked != len(sh.index) || linked+len(sh.free)+1 != len(sh.slots) {
+			t.Errorf("shard %d: %d in the ring, %d in the index, %d free, of %d", i, linked, len(sh.index), len(sh.free), len(sh.slots))
 		}
 		if inRing != sh.bytes || inRing > s.cache.limit {
 			t.Errorf("shard %d: %d bytes in the ring, %d counted, %d allowed", i, inRing, sh.bytes, s.cache.limit)
@@ -110,7 +119,7 @@ func TestCacheBound(t *testing.T) {
 	big := key("big", "")
 	s.put(t, big, causal.Write{Value: make([]byte, 4<<10)})
 	s.get(t, big)
-	if e, _ := s.cache.get(stripeOf(big.Token), AppendKey(nil, big)); e != nil {
+	if _, _, found := s.cache.get(stripeOf(big.Token), AppendKey(nil, big)); found {
 		t.Error("an item as large as many others together is in it")
 	}
 }
@@ -191,8 +200,8 @@ func TestCacheOvertakenReader(t *testing.T) {
 	k := key("p", "a")
 	s.put(t, k, s.write("old"))
 	stripe, dbKey := stripeOf(k.Token), AppendKey(nil, k)
-	s.cache.replace(&s.cache.shards[stripe], dbKey, nil)
-	_, err := s.cache.load(stripe, dbKey, func(key []byte) ([]byte, error) {
+	s.cache.remove(&s.cache.shards[stripe], dbKey)
+	_, _, _, err := s.cache.load(stripe, dbKey, func(key []byte) ([]byte, error) {
 		old, err := s.read(key)
 		s.put(t, k, s.write("new"))
 		return old, err
@@ -202,7 +211,7 @@ func TestCacheOvertakenReader(t *testing.T) {
 		t.Errorf("%d versions, not both", n)
 	}
 	s.checkCache(t)
-	if _, err := s.cache.load(stripe, dbKey, nil); err != nil {
+	if _, _, found, err := s.cache.load(stripe, dbKey, nil); err != nil || !found {
 		t.Error(err)
 	}
 }
@@ -213,12 +222,12 @@ func TestCacheReaderAmidWriter(t *testing.T) {
 	k := key("p", "a")
 	stripe, dbKey := stripeOf(k.Token), AppendKey(nil, k)
 	shown := func() bool {
-		e, _ := s.cache.get(stripe, dbKey)
-		return e != nil
+		_, _, found := s.cache.get(stripe, dbKey)
+		return found
 	}
 	s.put(t, k, s.write("old"))
 	b := s.newBatch()
-	b.changed(k, dbKey, []byte("whatever"))
+	b.changes = append(b.changes, change{stripe: stripe, kept: keep(dbKey, []byte("whatever"), causal.Digest{})})
 	fails := errors.New("no")
 	err := s.visibly(b, func() error {
 		if shown() {
@@ -239,17 +248,38 @@ func TestCacheReaderAmidWriter(t *testing.T) {
 
 // What is used is kept, what isn't makes room.
 func TestCacheKeepsWhatIsUsed(t *testing.T) {
-	c := newCache(stripeCount * 8 * (cachedOverhead + 1))
-	entry := func(i int) *cached { return &cached{key: []byte{byte(i)}} }
+	c := newCache(stripeCount * 8 * (keptOverhead + 1))
 	for i := range 100 {
-		c.put(0, 0, entry(i))
-		if e, _ := c.get(0, []byte{0}); e == nil {
+		c.put(0, 0, keep([]byte{byte(i)}, nil, causal.Digest{}))
+		if _, _, found := c.get(0, []byte{0}); !found {
 			t.Fatalf("the first is gone after %d others, though it was used each time", i)
 		}
 	}
 	for i := range 100 {
-		if e, _ := c.get(0, []byte{byte(i)}); (e != nil) != (i == 0 || i >= 93) {
-			t.Errorf("entry %d is there: %v", i, e != nil)
+		if _, _, found := c.get(0, []byte{byte(i)}); found != (i == 0 || i >= 93) {
+			t.Errorf("entry %d is there: %v", i, found)
 		}
+	}
+	if n := len(c.shards[0].slots); n > 10 {
+		t.Errorf("%d slots for 8 entries: those that are free are not used again", n)
+	}
+}
+
+// Of two keys with one hash the cache keeps one, and never shows the other's record.
+func TestCacheCollision(t *testing.T) {
+	c := newCache(8 << 20)
+	sh := &c.shards[0]
+	c.put(0, 0, keep([]byte("a"), []byte("of a"), causal.Digest{1}))
+	hash := maphash.Bytes(c.seed, []byte("b"))
+	at := sh.index[maphash.Bytes(c.seed, []byte("a"))]
+	sh.index = map[uint64]int32{hash: at} // as if both had it
+	sh.slots[at].hash = hash
+	if k, _, found := c.get(0, []byte("b")); found {
+		t.Fatalf("b is shown %q", k.value())
+	}
+	c.put(0, 0, keep([]byte("b"), []byte("of b"), causal.Digest{2}))
+	k, _, found := c.get(0, []byte("b"))
+	if !found || string(k.value()) != "of b" || len(sh.index) != 1 || sh.bytes != k.size() || c.bytes.Load() != k.size() {
+		t.Errorf("b: %v %q, %d in the index, %d bytes", found, k.value(), len(sh.index), sh.bytes)
 	}
 }

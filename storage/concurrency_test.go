@@ -217,7 +217,7 @@ func TestStripes(t *testing.T) {
 	s := newStripes()
 	ctx := context.Background()
 	tokens := []uint64{5, stripeCount + 5, 3, 5, 2*stripeCount + 900}
-	got := stripesOf(len(tokens), func(i int) uint64 { return tokens[i] })
+	got := stripesOf(len(tokens), func(i int) uint64 { return tokens[i] << (64 - LeafBits) })
 	if fmt.Sprint(got) != "[3 5 900]" {
 		t.Fatalf("got %v", got)
 	}

@@ -45,11 +45,8 @@ func (s *Store) Digest(k Key) (causal.Digest, Commit, error) {
 		return causal.Digest{}, Commit{}, err
 	}
 	defer s.gate.leave()
-	e, err := s.cachedRecord(stripeOf(k.Token), AppendKey(nil, k))
-	if err != nil || e == nil {
-		return causal.Digest{}, s.pendingOn(k), err
-	}
-	return e.digest, s.pendingOn(k), nil
+	digest, err := s.cache.loadDigest(stripeOf(k.Token), AppendKey(nil, k), s.read)
+	return digest, s.pendingOn(k), err
 }
 
 // pendingOn is the commit that what was just read may be part of: it is set before it becomes visible.
@@ -59,14 +56,11 @@ func (s *Store) pendingOn(k Key) Commit {
 
 // readRecord returns a record and the commit that it may be part of.
 func (s *Store) readRecord(k Key) (record, bool, Commit, error) {
-	e, err := s.cachedRecord(stripeOf(k.Token), AppendKey(nil, k))
+	r, _, found, err := s.loadRecord(stripeOf(k.Token), AppendKey(nil, k))
 	if err != nil {
 		return record{}, false, Commit{}, err
 	}
-	if e == nil {
-		return record{}, false, s.pendingOn(k), nil
-	}
-	return e.record, true, s.pendingOn(k), nil
+	return r, found, s.pendingOn(k), nil
 }
 
 // durable reads a record and waits until it is on disk.

@@ -99,6 +99,7 @@ func bucketKey(bucket uint64, partition, sort string) Key {
 	for _, c := range []byte(partition) {
 		token = (token ^ uint64(c)) * 1099511628211
 	}
+	token = (token ^ token>>32) * 0xff51afd7ed558ccd // so that the high bits, which name leaf and latch, differ too
 	return Key{Bucket: bucket, Token: token, Partition: []byte(partition), Sort: []byte(sort)}
 }
 

@@ -13,6 +13,7 @@ type item struct {
 	key   Key
 	dbKey []byte
 	old   record
+	was   causal.Digest // of old
 	found bool
 	dirty bool // changed by the batch being filled
 	new   record
@@ -21,13 +22,11 @@ type item struct {
 // load reads an item to change it.
 func (s *Store) load(k Key) (*item, error) {
 	it := &item{key: k, dbKey: AppendKey(nil, k)}
-	r, err := s.cachedRecord(stripeOf(k.Token), it.dbKey)
-	if err != nil {
+	var err error
+	if it.old, it.was, it.found, err = s.loadRecord(stripeOf(k.Token), it.dbKey); err != nil {
 		return nil, err
 	}
-	if r != nil {
-		it.old, it.new, it.found = r.record, r.record, true
-	}
+	it.new = it.old
 	return it, nil
 }
 
@@ -77,20 +76,33 @@ func (s *Store) stage(b *batch, it *item, enforce []NodeID, remove bool) error {
 	if err := it.stageHints(b); err != nil {
 		return err
 	}
-	var value []byte
+	ch := change{stripe: stripeOf(it.key.Token), removed: remove, kept: kept{block: it.dbKey, keySize: len(it.dbKey)}}
 	var err error
 	if remove {
 		err = b.Delete(it.dbKey, nil)
 	} else {
-		value = appendRecord(nil, it.dbKey, &it.new)
-		err = b.Set(it.dbKey, value, nil)
+		ch.block = make([]byte, len(it.dbKey), len(it.dbKey)+recordSize(&it.new))
+		copy(ch.block, it.dbKey)
+		ch.block = appendRecord(ch.block, it.dbKey, &it.new)
+		ch.digest = it.new.state.Digest()
+		err = b.Set(ch.key(), ch.value(), nil)
 	}
 	if err != nil {
 		return err
 	}
-	b.changed(it.key, it.dbKey, value)
+	b.changes = append(b.changes, ch)
+	var delta Leaf
+	if it.found {
+		delta = delta.minus(leafOfItem(it.dbKey, it.was))
+	}
+	if !remove {
+		delta = delta.plus(leafOfItem(it.dbKey, ch.digest))
+	}
+	if delta != (Leaf{}) {
+		b.moved(treeKeyOf(it.dbKey), delta)
+	}
 	// A later change in the same batch starts from here.
-	it.old, it.found = it.new, !remove
+	it.old, it.was, it.found = it.new, ch.digest, !remove
 	return nil
 }
 

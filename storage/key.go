@@ -20,6 +20,7 @@ const (
 	hintPrefix = 'h'
 	metaPrefix = 'm'
 	markPrefix = 's'
+	treePrefix = 't'
 )
 
 // NodeID is a node's random id.

@@ -35,8 +35,9 @@ func newStripes() *stripes {
 	return s
 }
 
-// indexOf takes the low bits of a token: the high ones are alike within a partition.
-func stripeOf(token uint64) int { return int(token % stripeCount) }
+// stripeOf takes the low bits of a token's leaf, so that one latch orders all changes of a leaf: those above are alike
+// within a partition.
+func stripeOf(token uint64) int { return LeafOf(token) % stripeCount }
 
 // lock takes the latches of the given stripes, which must ascend without repetition: everybody takes them in
 // that order, so nobody waits in a circle.

@@ -63,11 +63,15 @@ func (r *record) find(node NodeID) (int, bool) {
 	})
 }
 
+// recordSize is at least the size of r's encoding, and little more.
+func recordSize(r *record) int {
+	return sealSize + 16 + binary.MaxVarintLen64 + len(r.targets)*(targetSize+binary.MaxVarintLen64) + r.state.Size()
+}
+
 // appendRecord appends r's encoding for the given key.
 func appendRecord(dst, key []byte, r *record) []byte {
-	size := sealSize + 16 + binary.MaxVarintLen64 + len(r.targets)*(targetSize+binary.MaxVarintLen64) + r.state.Size()
 	start := len(dst)
-	dst = openSeal(slices.Grow(dst, size), recordFormat)
+	dst = openSeal(slices.Grow(dst, recordSize(r)), recordFormat)
 	dst = binary.BigEndian.AppendUint64(dst, r.boot)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(r.actor))
 	dst = binary.AppendUvarint(dst, uint64(len(r.targets)))

@@ -34,6 +34,9 @@ type Store struct {
 	stripes *stripes
 	ledger  *ledger
 	cache   *cache
+	trees   *trees
+	// treesSuspect: leaves may differ from their items.
+	treesSuspect atomic.Bool
 
 	gate    gate
 	commits chan *commit
@@ -56,7 +59,7 @@ func Open(o Options) (*Store, error) {
 	s := &Store{
 		health: newHealth(o.Logger), o: o, dir: dir,
 		stripes: newStripes(), ledger: newLedger(o.HintBytesPerTarget, o.HintBytesTotal),
-		gate: newGate(), cache: newCache(o.ItemCacheBytes),
+		gate: newGate(), cache: newCache(o.ItemCacheBytes), trees: newTrees(),
 		commits: make(chan *commit, commitQueue), synced: make(chan struct{}), watched: make(chan struct{}),
 		space: newSpaceWatch(o),
 	}
@@ -126,6 +129,9 @@ func (s *Store) begin() error {
 	if err := s.loadBound(); err != nil {
 		return err
 	}
+	if err := s.loadTrees(); err != nil {
+		return err
+	}
 	if err := s.addUpHints(); err != nil {
 		return err
 	}
@@ -191,6 +197,9 @@ func (s *Store) Failed() <-chan struct{} { return s.failed }
 func (s *Store) Close() error {
 	if !s.gate.close() {
 		return ErrClosed
+	}
+	if s.Err() == nil {
+		_ = s.markClean() // a failure is the store's, and shut says so
 	}
 	return s.shut()
 }

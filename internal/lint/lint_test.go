@@ -43,7 +43,7 @@ var layers = []layer{
 	{"internal/heap", 0, nil},
 	{"internal/frames", 0, nil},
 	{"internal/bench", 0, nil},
-	{"storage", 1, []string{"causal"}},
+	{"storage", 1, []string{"causal", "antientropy/merkle"}},
 	{"internal/transport", 1, []string{"proto", "internal/frames", "internal/workers"}},
 	{"coordinator", 2, []string{"coordinator/quorum", "ring", "causal"}},
 	{"hinted", 2, []string{"storage", "causal", "ring"}},
