@@ -1,0 +1,200 @@
+package antientropy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/starling-db/starling/antientropy/merkle"
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/ring"
+	"github.com/starling-db/starling/storage"
+)
+
+// ErrAsked says that a question makes no sense. What comes from another node is not to be trusted.
+var ErrAsked = errors.New("antientropy: a question that can't be")
+
+// Answerer is the side that answers. Whoever uses it has looked whether both nodes own the partition.
+type Answerer struct{ Store Store }
+
+// Differ returns which of the partitions have another sum here.
+func (a Answerer) Differ(plan Plan, share Share, partitions []int, sums []merkle.Sum) ([]int, error) {
+	if len(partitions) != len(sums) || len(partitions) > MaxRoots {
+		return nil, fmt.Errorf("%w: %d partitions, %d sums, at most %d", ErrAsked, len(partitions), len(sums), MaxRoots)
+	}
+	var differ []int
+	for i, p := range partitions {
+		if err := checkPartition(plan, p); err != nil {
+			return nil, err
+		}
+		if root(a.Store, plan, share, p) != sums[i] {
+			differ = append(differ, p)
+		}
+	}
+	return differ, nil
+}
+
+// Nodes returns the sums below some nodes of a partition's tree.
+func (a Answerer) Nodes(plan Plan, share Share, partition, depth int, nodes []int) ([]merkle.Sum, error) {
+	if err := checkPartition(plan, partition); err != nil {
+		return nil, err
+	}
+	if len(nodes) > MaxNodes {
+		return nil, fmt.Errorf("%w: %d nodes, at most %d", ErrAsked, len(nodes), MaxNodes)
+	}
+	sums, err := merkle.Answer(tree(a.Store, plan, share, partition), depth, nodes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAsked, err)
+	}
+	return sums, nil
+}
+
+// Items compares a page of a leaf.
+func (a Answerer) Items(ctx context.Context, plan Plan, share Share, ask Ask) (Answer, error) {
+	if err := checkAsk(plan, ask); err != nil {
+		return Answer{}, err
+	}
+	if ask.Recount {
+		_, err := recount(ctx, a.Store, share, ask.Leaf)
+		return Answer{}, err
+	}
+	theirs := make(map[uint64]bool, len(ask.Hashes)) // and whether it was found here
+	for _, h := range ask.Hashes {
+		theirs[h] = false
+	}
+	var out Answer
+	size := 0
+	for after := ask.After; ; {
+		items, more, err := a.Store.LeafItems(ctx, share.Buckets, ask.Leaf, after, MaxPage)
+		if err != nil {
+			return Answer{}, err
+		}
+		for _, item := range items {
+			if ask.Through != nil && bytes.Compare(item.Key, ask.Through) > 0 {
+				more = false
+				break
+			}
+			if _, same := theirs[item.Hash]; same {
+				theirs[item.Hash] = true
+				continue
+			}
+			if size >= maxBytes || len(out.Items) >= maxPush {
+				out.Lacks = lacking(ask.Hashes, theirs)
+				return out, nil
+			}
+			state, err := stateOf(ctx, a.Store, item.Key)
+			if err != nil {
+				return Answer{}, err
+			}
+			size += len(item.Key) + state.Size()
+			out.Items = append(out.Items, Item{item.Key, state})
+			if size >= maxBytes || len(out.Items) >= maxPush {
+				out.Through = item.Key
+			}
+		}
+		if !more {
+			break
+		}
+		after = items[len(items)-1].Key
+	}
+	out.Through = nil // nothing was left out
+	out.Lacks = lacking(ask.Hashes, theirs)
+	return out, nil
+}
+
+func lacking(hashes []uint64, found map[uint64]bool) []uint64 {
+	var out []uint64
+	for _, h := range hashes {
+		if !found[h] {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+func checkPartition(plan Plan, p int) error {
+	if p < 0 || p >= 1<<plan.PartitionBits {
+		return fmt.Errorf("%w: partition %d of %d", ErrAsked, p, 1<<plan.PartitionBits)
+	}
+	return nil
+}
+
+func checkAsk(plan Plan, ask Ask) error {
+	if err := checkPartition(plan, ask.Partition); err != nil {
+		return err
+	}
+	first, count := leavesOf(plan, ask.Partition)
+	switch {
+	case ask.Leaf < first || ask.Leaf >= first+count:
+		return fmt.Errorf("%w: leaf %d of partition %d", ErrAsked, ask.Leaf, ask.Partition)
+	case len(ask.Hashes) > MaxPage:
+		return fmt.Errorf("%w: %d items, at most %d", ErrAsked, len(ask.Hashes), MaxPage)
+	case ask.After != nil && ask.Through != nil && bytes.Compare(ask.After, ask.Through) >= 0:
+		return fmt.Errorf("%w: a page that ends before it begins", ErrAsked)
+	}
+	return nil
+}
+
+// leavesOf are the leaves of a partition.
+func leavesOf(plan Plan, p int) (first, count int) {
+	count = 1 << (storage.LeafBits - plan.PartitionBits)
+	return p * count, count
+}
+
+// root is the sum of a partition.
+func root(s Store, plan Plan, share Share, p int) merkle.Sum {
+	first, count := leavesOf(plan, p)
+	var sum merkle.Sum
+	for _, l := range s.Leaves(make([]storage.Leaf, 0, count), share.Buckets, first, first+count-1) {
+		sum = sum.Add(l.Sum)
+	}
+	return sum
+}
+
+// tree is that of a partition, as it is now.
+func tree(s Store, plan Plan, share Share, p int) *merkle.Tree {
+	t := merkle.New(storage.LeafBits - plan.PartitionBits)
+	first, count := leavesOf(plan, p)
+	for i, l := range s.Leaves(make([]storage.Leaf, 0, count), share.Buckets, first, first+count-1) {
+		t.Set(i, l.Sum)
+	}
+	return t
+}
+
+// stateOf reads an item by the key that leaves give it. It waits until what it shows is durable.
+func stateOf(ctx context.Context, s Store, key []byte) (state causal.State, err error) {
+	k, err := keyOf(key)
+	if err != nil {
+		return state, err
+	}
+	return s.Get(ctx, k)
+}
+
+// keyOf decodes an item's key and checks that its token is its own.
+func keyOf(key []byte) (storage.Key, error) {
+	bucket, rangeKey, err := storage.SplitItemKey(key)
+	if err != nil {
+		return storage.Key{}, err
+	}
+	k, err := storage.DecodeRangeKey(bucket, rangeKey)
+	if err != nil {
+		return storage.Key{}, err
+	}
+	if want := ring.TokenOf(k.Bucket, k.Partition); uint64(want) != k.Token {
+		return storage.Key{}, fmt.Errorf("antientropy: a key under token %x that belongs under %x", k.Token, uint64(want))
+	}
+	return k, nil
+}
+
+// recount counts a leaf anew in all buckets of a share, and returns how many were wrong.
+func recount(ctx context.Context, s Store, share Share, leaf int) (wrong int, err error) {
+	for _, bucket := range share.Buckets {
+		found, err := s.Recount(ctx, storage.LeafRange{Bucket: bucket, First: leaf, Last: leaf}, func(int) error { return nil })
+		if err != nil {
+			return wrong, err
+		}
+		wrong += found.Wrong
+	}
+	return wrong, nil
+}

@@ -1,0 +1,292 @@
+package antientropy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/time/rate"
+
+	"github.com/starling-db/starling/antientropy/merkle"
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/ring"
+	"github.com/starling-db/starling/storage"
+)
+
+// Report is what an exchange found and did.
+type Report struct {
+	Partitions int   // compared
+	Differed   int   // of those, that did not have the same sum
+	Leaves     int   // looked at
+	Items      int   // compared, of this side
+	Fetched    int   // items that this side lacked, or had in another state
+	Pushed     int   // items that the other side lacked, or had in another state
+	Refused    int   // items that one side would not take
+	Recounted  int   // leaves whose sum was wrong here
+	Bytes      int64 // of states, both ways
+}
+
+// exchange is one comparison with one other owner.
+type exchange struct {
+	o     *Options
+	limit *rate.Limiter
+	with  ring.NodeID
+	plan  Plan
+	Report
+}
+
+// run compares all that is shared. It ends with the first error that is not an item's: what it has mended stays so.
+func (x *exchange) run(ctx context.Context) error {
+	for _, share := range x.plan.Shares {
+		for rest := share.Partitions; len(rest) > 0; {
+			n := min(len(rest), MaxRoots)
+			if err := x.partitions(ctx, share, rest[:n]); err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
+	}
+	return nil
+}
+
+func (x *exchange) place(share Share, partition int) Place {
+	return Place{Epoch: x.plan.Epoch, N: share.N, Partition: partition}
+}
+
+func (x *exchange) partitions(ctx context.Context, share Share, partitions []int) error {
+	sums := make([]merkle.Sum, len(partitions))
+	for i, p := range partitions {
+		sums[i] = root(x.o.Store, x.plan, share, p)
+	}
+	differ, err := x.o.Peer.Roots(ctx, x.with, x.place(share, 0), partitions, sums)
+	if err != nil {
+		return fmt.Errorf("compare %d partitions: %w", len(partitions), err)
+	}
+	x.Partitions += len(partitions)
+	asked := make(map[int]bool, len(partitions))
+	for _, p := range partitions {
+		asked[p] = true
+	}
+	for _, p := range differ {
+		if !asked[p] {
+			return fmt.Errorf("%w: an answer about partition %d, which was not asked about", ErrAsked, p)
+		}
+		delete(asked, p)
+		x.Differed++
+		if err := x.partition(ctx, share, p); err != nil {
+			return fmt.Errorf("partition %d: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// partition finds the leaves that differ.
+func (x *exchange) partition(ctx context.Context, share Share, p int) error {
+	walk := merkle.NewWalk(storage.LeafBits-x.plan.PartitionBits, maxLeaf)
+	for {
+		depth, nodes := walk.Ask()
+		if len(nodes) == 0 {
+			break
+		}
+		var theirs []merkle.Sum
+		for rest := nodes; len(rest) > 0; {
+			n := min(len(rest), MaxNodes)
+			sums, err := x.o.Peer.Nodes(ctx, x.with, x.place(share, p), depth, rest[:n])
+			if err != nil {
+				return err
+			}
+			theirs, rest = append(theirs, sums...), rest[n:]
+		}
+		if err := walk.Compare(tree(x.o.Store, x.plan, share, p), theirs); err != nil {
+			return err
+		}
+	}
+	first, _ := leavesOf(x.plan, p)
+	for _, leaf := range walk.Leaves() {
+		if err := x.leaf(ctx, share, Ask{Place: x.place(share, p), Leaf: first + leaf}); err != nil {
+			return fmt.Errorf("leaf %d: %w", leaf, err)
+		}
+	}
+	return nil
+}
+
+// leaf compares the items of a leaf, page by page.
+func (x *exchange) leaf(ctx context.Context, share Share, ask Ask) error {
+	x.Leaves++
+	differed := false
+	for {
+		own, more, err := x.o.Store.LeafItems(ctx, share.Buckets, ask.Leaf, ask.After, MaxPage)
+		if err != nil {
+			return err
+		}
+		ask.Through, ask.Hashes = nil, make([]uint64, len(own))
+		for i, item := range own {
+			ask.Hashes[i] = item.Hash
+		}
+		if more {
+			ask.Through = own[len(own)-1].Key
+		}
+		answer, err := x.o.Peer.Items(ctx, x.with, ask)
+		if err != nil {
+			return err
+		}
+		if err := checkAnswer(share, ask, answer); err != nil {
+			return err
+		}
+		x.Items += len(own)
+		differed = differed || len(answer.Items) > 0 || len(answer.Lacks) > 0
+		if err := x.settle(ctx, share, ask, own, answer); err != nil {
+			return err
+		}
+		switch {
+		case answer.Through != nil:
+			ask.After = answer.Through
+		case more:
+			ask.After = ask.Through
+		case !differed:
+			return x.recount(ctx, share, ask)
+		default:
+			return nil
+		}
+	}
+}
+
+// recount is for a leaf whose items are alike on both sides and whose sums were not: one of them has lost count, or the leaf
+// has changed since it was compared.
+func (x *exchange) recount(ctx context.Context, share Share, ask Ask) error {
+	wrong, err := recount(ctx, x.o.Store, share, ask.Leaf)
+	x.Recounted += wrong
+	if err != nil || wrong > 0 {
+		return err
+	}
+	_, err = x.o.Peer.Items(ctx, x.with, Ask{Place: ask.Place, Leaf: ask.Leaf, Recount: true})
+	return err
+}
+
+// checkAnswer refuses items that don't belong where they were asked for, and an answer that makes no progress.
+func checkAnswer(share Share, ask Ask, answer Answer) error {
+	last := ask.After
+	within := func(key []byte) bool {
+		return bytes.Compare(key, last) > 0 && (ask.Through == nil || bytes.Compare(key, ask.Through) <= 0)
+	}
+	for _, item := range answer.Items {
+		k, err := keyOf(item.Key)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrAsked, err)
+		}
+		if _, shared := share.policy(k.Bucket); !shared || storage.LeafOf(k.Token) != ask.Leaf || !within(item.Key) {
+			return fmt.Errorf("%w: an item that was not asked for", ErrAsked)
+		}
+		last = item.Key
+	}
+	if last = ask.After; answer.Through != nil && !within(answer.Through) {
+		return fmt.Errorf("%w: an answer that goes no further", ErrAsked)
+	}
+	return nil
+}
+
+func (s Share) policy(bucket uint64) (causal.Policy, bool) {
+	for i, b := range s.Buckets {
+		if b == bucket {
+			return s.Policies[i], true
+		}
+	}
+	return 0, false
+}
+
+// settle merges what came, and hands over what the other side lacks.
+func (x *exchange) settle(ctx context.Context, share Share, ask Ask, own []storage.LeafItem, answer Answer) error {
+	theirs := make(map[string]causal.Digest, len(answer.Items))
+	merges := make([]storage.Merge, len(answer.Items))
+	size := 0
+	for i, item := range answer.Items {
+		k, _ := keyOf(item.Key) // it was looked at before
+		policy, _ := share.policy(k.Bucket)
+		merges[i] = storage.Merge{Key: k, Policy: policy, State: item.State, Sync: true, Epoch: ask.Epoch}
+		theirs[string(item.Key)] = item.State.Digest()
+		size += item.State.Size()
+	}
+	if err := x.spend(ctx, size); err != nil {
+		return err
+	}
+	for _, err := range x.o.Store.Merge(ctx, merges) {
+		if err := x.took(err, &x.Fetched, "here"); err != nil {
+			return err
+		}
+	}
+	lacks := make(map[uint64]bool, len(answer.Lacks))
+	for _, h := range answer.Lacks {
+		lacks[h] = true
+	}
+	var push []Item
+	size = 0
+	for _, item := range own {
+		if !lacks[item.Hash] || answer.Through != nil && bytes.Compare(item.Key, answer.Through) > 0 {
+			continue // or it comes with a later page
+		}
+		state, err := stateOf(ctx, x.o.Store, item.Key)
+		if err != nil {
+			return err
+		}
+		if d, sent := theirs[string(item.Key)]; len(state.Versions) == 0 || sent && d == state.Digest() {
+			continue // gone, or what came from there replaced it
+		}
+		if len(push) == maxPush || size > 0 && size+state.Size() > maxBytes {
+			if err := x.push(ctx, share, ask.Place, push, size); err != nil {
+				return err
+			}
+			push, size = nil, 0
+		}
+		push, size = append(push, Item{item.Key, state}), size+state.Size()
+	}
+	return x.push(ctx, share, ask.Place, push, size)
+}
+
+func (x *exchange) push(ctx context.Context, share Share, place Place, items []Item, size int) error {
+	if len(items) == 0 {
+		return nil
+	}
+	if err := x.spend(ctx, size); err != nil {
+		return err
+	}
+	policy := func(bucket uint64) causal.Policy {
+		p, _ := share.policy(bucket)
+		return p
+	}
+	for _, err := range x.o.Peer.Push(ctx, x.with, place, policy, items) {
+		if err := x.took(err, &x.Pushed, "there"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// took counts an item that was merged. One that a side refuses for what it is must not keep the others from being mended.
+func (x *exchange) took(err error, count *int, where string) error {
+	var limit *storage.LimitError
+	var corrupt *storage.CorruptError
+	switch {
+	case err == nil:
+		*count++
+	case errors.As(err, &limit), errors.As(err, &corrupt), errors.Is(err, causal.ErrClockOffset):
+		x.Refused++
+		x.o.Logger.Warn("an item that differs was not taken", "where", where, "peer", x.with, "error", err)
+	default:
+		return err
+	}
+	return nil
+}
+
+// spend waits until so many bytes may be sent or fetched.
+func (x *exchange) spend(ctx context.Context, bytes int) error {
+	x.Bytes += int64(bytes)
+	for bytes > 0 {
+		n := min(bytes, x.limit.Burst())
+		if err := x.limit.WaitN(ctx, n); err != nil {
+			return err
+		}
+		bytes -= n
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package antientropy
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/starling-db/starling/ring"
+)
+
+// ErrShared says that two nodes have nothing to compare.
+var ErrShared = errors.New("antientropy: the two nodes own nothing together")
+
+// Runner runs exchanges, one at a time. Make one with New and run it with Run.
+type Runner struct {
+	o     Options
+	limit *rate.Limiter
+	turn  chan struct{} // holds a token while an exchange runs
+
+	mu     sync.Mutex
+	peers  map[ring.NodeID]*Peering // bounded by the nodes of the cluster
+	totals Totals
+	wake   chan struct{} // has room for one
+}
+
+// Peering is how this node stands with one that it compares with.
+type Peering struct {
+	// Last is when an exchange last came to its end; zero: never since the start.
+	Last time.Time
+	// Next is when the next is due.
+	Next time.Time
+	// Failed counts exchanges that failed in a row, Err is why the last did.
+	Failed int
+	Err    error
+}
+
+// Totals are counts since the start.
+type Totals struct {
+	Exchanges, Failed uint64
+	Report            // of all exchanges together
+}
+
+// New checks the options. The Runner does nothing before Run.
+func New(o Options) (*Runner, error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	burst := min(int64(maxBytes), max(o.BytesPerSecond/20, 1))
+	return &Runner{
+		o: o, limit: rate.NewLimiter(rate.Limit(o.BytesPerSecond), int(burst)), turn: make(chan struct{}, 1),
+		peers: make(map[ring.NodeID]*Peering), wake: make(chan struct{}, 1),
+	}, nil
+}
+
+// Wake says that a node has come up: it is compared with soon. It never waits.
+func (r *Runner) Wake(id ring.NodeID) {
+	r.mu.Lock()
+	if p := r.peers[id]; p != nil {
+		p.Next = time.Time{}
+	}
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Peerings are copies of what is known of each node that this one compares with by itself.
+func (r *Runner) Peerings() map[ring.NodeID]Peering {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[ring.NodeID]Peering, len(r.peers))
+	for id, p := range r.peers {
+		out[id] = *p
+	}
+	return out
+}
+
+// Totals returns what all exchanges that this node began have done.
+func (r *Runner) Totals() Totals {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.totals
+}
+
+// lookEvery is how often Run looks whether a node has come up with which an exchange is due.
+const lookEvery = time.Second
+
+// Run exchanges with each peer, again and again, until ctx is done, whose error it returns.
+func (r *Runner) Run(ctx context.Context) error {
+	if r.o.Interval < 0 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		for _, id := range r.due() {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if _, err := r.Exchange(ctx, id); err != nil && ctx.Err() == nil {
+				r.o.Logger.Warn("replicas could not be compared", "peer", id, "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.wake:
+		case <-ticker.C:
+		}
+	}
+}
+
+// due lists the peers that are up and whose exchange is due, the one that waits longest first.
+func (r *Runner) due() []ring.NodeID {
+	now := r.o.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wanted := make(map[ring.NodeID]bool)
+	for _, id := range r.o.Peers() {
+		wanted[id] = true
+		if r.peers[id] == nil {
+			r.peers[id] = &Peering{Next: now.Add(r.spread(r.o.Soon))}
+		}
+	}
+	var due []ring.NodeID
+	for id, p := range r.peers {
+		switch {
+		case !wanted[id]:
+			delete(r.peers, id)
+		case !p.Next.After(now) && r.o.Up(id):
+			due = append(due, id)
+		}
+	}
+	slices.SortFunc(due, func(a, b ring.NodeID) int {
+		if c := r.peers[a].Next.Compare(r.peers[b].Next); c != 0 {
+			return c
+		}
+		return slices.Compare(a[:], b[:])
+	})
+	return due
+}
+
+// spread is a random part of d.
+func (r *Runner) spread(d time.Duration) time.Duration {
+	return time.Duration(r.o.Rand.Float64() * float64(d))
+}
+
+// Exchange compares all that this node shares with another, and mends what differs on both sides. It waits for its turn.
+// It fails with ErrShared when there is nothing, with what the other node answered, and with ctx's error.
+func (r *Runner) Exchange(ctx context.Context, id ring.NodeID) (Report, error) {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return Report{}, ctx.Err()
+	}
+	x := &exchange{o: &r.o, limit: r.limit, with: id, plan: r.o.Plan(id)}
+	var err error
+	if len(x.plan.Shares) == 0 {
+		err = ErrShared
+	} else {
+		err = x.run(ctx)
+	}
+	r.finish(id, x.Report, err)
+	if x.Fetched+x.Pushed+x.Refused+x.Recounted > 0 {
+		r.o.Logger.Info("replicas differed", "peer", id, "fetched", x.Fetched, "pushed", x.Pushed, "refused", x.Refused,
+			"recounted", x.Recounted, "leaves", x.Leaves, "bytes", x.Bytes)
+	}
+	return x.Report, err
+}
+
+func (r *Runner) finish(id ring.NodeID, done Report, err error) {
+	now := r.o.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := &r.totals
+	t.Exchanges++
+	t.Report = t.plus(done)
+	if err != nil {
+		t.Failed++
+	}
+	p := r.peers[id]
+	if p == nil {
+		return // asked for from outside
+	}
+	if p.Err = err; err != nil {
+		p.Failed++
+		p.Next = now.Add(r.o.Retry + r.spread(r.o.Retry/2))
+		return
+	}
+	p.Failed, p.Last = 0, now
+	p.Next = now.Add(r.o.Interval - r.o.Interval/10 + r.spread(r.o.Interval/5))
+}
+
+func (a Report) plus(b Report) Report {
+	return Report{
+		Partitions: a.Partitions + b.Partitions, Differed: a.Differed + b.Differed, Leaves: a.Leaves + b.Leaves,
+		Items: a.Items + b.Items, Fetched: a.Fetched + b.Fetched, Pushed: a.Pushed + b.Pushed, Refused: a.Refused + b.Refused,
+		Recounted: a.Recounted + b.Recounted, Bytes: a.Bytes + b.Bytes,
+	}
+}
+
+// Oldest is when the exchange ended that lies back farthest, of all peers; false if there is no peer. A peer that there was
+// no exchange with since the start counts from then.
+func (r *Runner) Oldest(start time.Time) (time.Time, bool) {
+	peers := r.Peerings()
+	if len(peers) == 0 {
+		return time.Time{}, false
+	}
+	oldest := r.o.Now()
+	for p := range maps.Values(peers) {
+		last := p.Last
+		if last.IsZero() {
+			last = start
+		}
+		if last.Before(oldest) {
+			oldest = last
+		}
+	}
+	return oldest, true
+}
