@@ -269,7 +269,7 @@ func (x *exchange) took(err error, count *int, where string) error {
 	switch {
 	case err == nil:
 		*count++
-	case errors.As(err, &limit), errors.As(err, &corrupt), errors.Is(err, causal.ErrClockOffset):
+	case errors.Is(err, ErrRefused), errors.As(err, &limit), errors.As(err, &corrupt):
 		x.Refused++
 		x.o.Logger.Warn("an item that differs was not taken", "where", where, "peer", x.with, "error", err)
 	default:

@@ -104,9 +104,13 @@ type Peer struct {
 	// Nodes is merkle.Answer there.
 	Nodes func(ctx context.Context, id ring.NodeID, place Place, depth int, nodes []int) ([]merkle.Sum, error)
 	Items func(ctx context.Context, id ring.NodeID, ask Ask) (Answer, error)
-	// Push hands items over and returns one error for each: nil once it is merged and fsynced there.
+	// Push hands items over and returns one error for each: nil once it is merged and fsynced there, ErrRefused if the item
+	// itself is what it will not take.
 	Push func(ctx context.Context, id ring.NodeID, place Place, policy func(bucket uint64) causal.Policy, items []Item) []error
 }
+
+// ErrRefused marks an item that a side will not take, now or later.
+var ErrRefused = errors.New("antientropy: the item was refused")
 
 // Options are what a Runner is made of. Defaults stand behind the fields; Store, Peer, Plan, Peers and Up are required.
 type Options struct {

@@ -30,6 +30,8 @@ type Runner struct {
 
 // Peering is how this node stands with one that it compares with.
 type Peering struct {
+	// Since is when this node began to compare with it.
+	Since time.Time
 	// Last is when an exchange last came to its end; zero: never since the start.
 	Last time.Time
 	// Next is when the next is due.
@@ -127,7 +129,7 @@ func (r *Runner) due() []ring.NodeID {
 	for _, id := range r.o.Peers() {
 		wanted[id] = true
 		if r.peers[id] == nil {
-			r.peers[id] = &Peering{Next: now.Add(r.spread(r.o.Soon))}
+			r.peers[id] = &Peering{Since: now, Next: now.Add(r.spread(r.o.Soon))}
 		}
 	}
 	var due []ring.NodeID
@@ -208,9 +210,9 @@ func (a Report) plus(b Report) Report {
 	}
 }
 
-// Oldest is when the exchange ended that lies back farthest, of all peers; false if there is no peer. A peer that there was
-// no exchange with since the start counts from then.
-func (r *Runner) Oldest(start time.Time) (time.Time, bool) {
+// Oldest is when the exchange ended that lies back farthest, of all peers; false if there is no peer. One that there was no
+// exchange with yet counts from when there was first to be one.
+func (r *Runner) Oldest() (time.Time, bool) {
 	peers := r.Peerings()
 	if len(peers) == 0 {
 		return time.Time{}, false
@@ -219,7 +221,7 @@ func (r *Runner) Oldest(start time.Time) (time.Time, bool) {
 	for p := range maps.Values(peers) {
 		last := p.Last
 		if last.IsZero() {
-			last = start
+			last = p.Since
 		}
 		if last.Before(oldest) {
 			oldest = last

@@ -53,7 +53,7 @@ func TestRunner(t *testing.T) {
 		if got := pass(2 * time.Second); got.Exchanges != before.Exchanges+1 || r.Peerings()[asked].Failed != 0 {
 			t.Errorf("after it came back: %+v, before %+v", got, before)
 		}
-		if oldest, ok := r.Oldest(time.Time{}); !ok || time.Since(oldest) > 3*time.Second {
+		if oldest, ok := r.Oldest(); !ok || time.Since(oldest) > 3*time.Second {
 			t.Errorf("the oldest exchange is of %v", oldest)
 		}
 		cancel()

@@ -28,6 +28,7 @@ func (n *Node) run() {
 	n.loops.Go(func() { n.compareClocks(ctx) })
 	n.loops.Go(func() { n.dropLoop(ctx) })
 	n.loops.Go(func() { n.stopOn("hint replay", ctx, n.hints.Run(ctx)) })
+	n.loops.Go(func() { n.repairLoop(ctx) })
 	n.loops.Go(func() { n.stopOn("founding", ctx, n.state.Run(ctx)) })
 	n.loops.Go(func() { n.becomeReady(ctx) })
 	n.loops.Go(func() {
@@ -188,6 +189,7 @@ func (n *Node) onHealth(c membership.Change) {
 	if c.Up() {
 		n.pool.Wake(transport.NodeID(c.Node))
 		n.hints.Wake(c.Node)
+		n.repairs.Wake(c.Node)
 	}
 }
 

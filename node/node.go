@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/grpc"
 
+	"github.com/starling-db/starling/antientropy"
 	"github.com/starling-db/starling/causal"
 	"github.com/starling-db/starling/coordinator"
 	"github.com/starling-db/starling/hinted"
@@ -96,6 +97,7 @@ type Node struct {
 	members     *membership.Membership
 	coordinator *coordinator.Coordinator
 	hints       *hinted.Replayer
+	repairs     *antientropy.Runner
 	admission   *admission.Gate
 	pace        *pace.Gate // of requests about one item
 	metrics     *telemetry.Metrics
@@ -308,7 +310,7 @@ func (n *Node) openRequests(undo *cleanup) error {
 		SlowWrite: n.cfg.SlowReplica, Hedge: n.hedgeAfter, Now: n.opts.Now,
 	})
 	undo.add(func() error { n.coordinator.Close(); return nil })
-	return n.openHints()
+	return errors.Join(n.openHints(), n.openRepairs())
 }
 
 // Ready is closed when the node first takes requests.

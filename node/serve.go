@@ -152,6 +152,7 @@ func (n *Node) sources() telemetry.Sources {
 			s := n.hints.Stats()
 			return telemetry.Replay{Settled: s.Settled, Bytes: s.Bytes, Failed: s.Failed, Corrupt: uint64(max(0, s.Corrupt))}
 		},
+		Repairs: n.repairFigures,
 		Gossip: func() telemetry.Gossip {
 			s := n.members.Stats()
 			return telemetry.Gossip{

@@ -141,6 +141,12 @@ func (s peerService) do(ctx context.Context, from ring.NodeID, m *pb.PeerRequest
 		return s.scan(ctx, m.GetEpoch(), body.Range)
 	case *pb.PeerRequest_Forward:
 		return s.forward(ctx, body.Forward)
+	case *pb.PeerRequest_CompareRoots:
+		return s.compareRoots(from, m.GetEpoch(), body.CompareRoots)
+	case *pb.PeerRequest_CompareNodes:
+		return s.compareNodes(from, m.GetEpoch(), body.CompareNodes)
+	case *pb.PeerRequest_CompareItems:
+		return s.compareItems(ctx, from, m.GetEpoch(), body.CompareItems)
 	default:
 		return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "a request that this version does not know")
 	}

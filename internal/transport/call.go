@@ -142,7 +142,8 @@ func askOnBulk(size int) *pb.PeerError {
 // reads says whether a request only reads, so that asking it again is free of consequences.
 func reads(r *pb.PeerRequest) bool {
 	switch r.Body.(type) {
-	case *pb.PeerRequest_Read, *pb.PeerRequest_Range, *pb.PeerRequest_ListHints, *pb.PeerRequest_PullState:
+	case *pb.PeerRequest_Read, *pb.PeerRequest_Range, *pb.PeerRequest_ListHints, *pb.PeerRequest_PullState,
+		*pb.PeerRequest_CompareRoots, *pb.PeerRequest_CompareNodes, *pb.PeerRequest_CompareItems:
 		return true
 	}
 	return false

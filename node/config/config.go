@@ -67,6 +67,10 @@ type Config struct {
 	HintBytesPerTarget, HintBytes Bytes
 	// HintRate throttles hint replay, in bytes a second over all targets.
 	HintRate Bytes
+	// RepairInterval is how often this node compares what it holds with each other owner of it; 0: never.
+	RepairInterval time.Duration
+	// RepairRate bounds the states that are sent and fetched then, in bytes a second.
+	RepairRate Bytes
 
 	// LogLevel and LogFormat ("text" or "json") shape the log on stderr.
 	LogLevel  slog.Level
@@ -113,6 +117,8 @@ func Default() Config {
 		HintBytesPerTarget: 4096 * mib,
 		HintBytes:          16384 * mib,
 		HintRate:           32 * mib,
+		RepairInterval:     10 * time.Minute,
+		RepairRate:         16 * mib,
 
 		LogLevel:     slog.LevelInfo,
 		LogFormat:    LogText,

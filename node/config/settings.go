@@ -109,6 +109,8 @@ var settings = []setting{
 	size("hint-bytes-per-target", "most bytes of hints for one node", func(c *Config) *Bytes { return &c.HintBytesPerTarget }),
 	size("hint-bytes", "most bytes of hints in all", func(c *Config) *Bytes { return &c.HintBytes }),
 	size("hint-rate", "bytes a second of hint replay", func(c *Config) *Bytes { return &c.HintRate }),
+	duration("repair-interval", "how often owners compare what they hold; 0: never", func(c *Config) *time.Duration { return &c.RepairInterval }),
+	size("repair-rate", "bytes a second of what differs", func(c *Config) *Bytes { return &c.RepairRate }),
 
 	{"log-level", "debug, info, warn or error", kindText, func(c *Config) value {
 		return field(&c.LogLevel, parseLevel, formatLevel)

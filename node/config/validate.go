@@ -149,6 +149,7 @@ func (c Config) checkLimits() error {
 	between("hint-bytes", c.HintBytes, 0, most)
 	between("hint-bytes-per-target", c.HintBytesPerTarget, 0, most)
 	between("hint-rate", c.HintRate, 1<<10, most)
+	between("repair-rate", c.RepairRate, 1<<10, most)
 	for _, n := range []struct {
 		key         string
 		v, from, to int

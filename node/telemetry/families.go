@@ -7,6 +7,7 @@ func newSampler() *sampler {
 	s := &sampler{}
 	s.addNode()
 	s.addHints()
+	s.addRepairs()
 	s.addGossip()
 	s.addStorage()
 	s.addTransport()
@@ -73,6 +74,25 @@ func (s *sampler) addHints() {
 	s.counter("hint_settled_bytes_total", "Bytes of the hints that were handed over.", replay(func(r Replay) uint64 { return r.Bytes }))
 	s.counter("hint_failures_total", "Tries to hand a hint over that failed; the hint stays.", replay(func(r Replay) uint64 { return r.Failed }))
 	s.gauge("hints_corrupt", "Hints that can't be read and are skipped, as the last pass over each target found.", replay(func(r Replay) uint64 { return r.Corrupt }))
+}
+
+func (s *sampler) addRepairs() {
+	repairs := func(value func(Repairs) uint64) func(*Sources, func(float64, ...string)) {
+		return one(func(s *Sources) func() Repairs { return s.Repairs }, func(r Repairs) float64 { return float64(value(r)) })
+	}
+	s.counter("repair_exchanges_total", "Exchanges with other owners that this node began.", repairs(func(r Repairs) uint64 { return r.Exchanges }))
+	s.counter("repair_exchanges_failed_total", "Those of them that failed.", repairs(func(r Repairs) uint64 { return r.Failed }))
+	s.counter("repair_partitions_total", "Partitions compared.", repairs(func(r Repairs) uint64 { return r.Partitions }))
+	s.counter("repair_partitions_differed_total", "Partitions that were not the same.", repairs(func(r Repairs) uint64 { return r.Differed }))
+	s.counter("repair_leaves_total", "Leaves of trees whose items were compared.", repairs(func(r Repairs) uint64 { return r.Leaves }))
+	s.counter("repair_items_total", "Items compared.", repairs(func(r Repairs) uint64 { return r.Items }))
+	s.counter("repair_items_fetched_total", "Items that were mended here.", repairs(func(r Repairs) uint64 { return r.Fetched }))
+	s.counter("repair_items_pushed_total", "Items that were mended on the other side.", repairs(func(r Repairs) uint64 { return r.Pushed }))
+	s.counter("repair_items_refused_total", "Items that one side would not take.", repairs(func(r Repairs) uint64 { return r.Refused }))
+	s.counter("repair_leaves_recounted_total", "Leaves that were wrong here and were counted anew.", repairs(func(r Repairs) uint64 { return r.Recounted }))
+	s.counter("repair_bytes_total", "Bytes of the states that were sent and fetched.", repairs(func(r Repairs) uint64 { return r.Bytes }))
+	s.gauge("repair_oldest_seconds", "How long ago the exchange with some other owner ended that lies back farthest.",
+		one(func(s *Sources) func() Repairs { return s.Repairs }, func(r Repairs) float64 { return r.Oldest.Seconds() }))
 }
 
 func (s *sampler) addGossip() {

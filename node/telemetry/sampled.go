@@ -13,6 +13,7 @@ type Sources struct {
 	Peers   func() Peers
 	Hints   func() []Hints
 	Replay  func() Replay
+	Repairs func() Repairs
 	Gossip  func() Gossip
 	Storage func() Storage
 	// Transport are the figures of requests between nodes.
@@ -42,6 +43,16 @@ type Hints struct {
 
 // Replay counts hints replayed since the start.
 type Replay struct{ Settled, Bytes, Failed, Corrupt uint64 }
+
+// Repairs counts exchanges with other owners, and what they mended, since the start.
+type Repairs struct {
+	Exchanges, Failed                   uint64
+	Partitions, Differed, Leaves, Items uint64
+	Fetched, Pushed, Refused, Recounted uint64
+	Bytes                               uint64
+	// Oldest is how long ago the exchange with some other owner ended that lies back farthest.
+	Oldest time.Duration
+}
 
 // Gossip counts what gossip refused since the start, and how often this process was found to have stalled.
 type Gossip struct{ ForeignCluster, Garbage, RefusedNodes, AddressConflicts, Rejoins, Stalls uint64 }

@@ -72,7 +72,7 @@ func (x Propose_Step) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Propose_Step.Descriptor instead.
 func (Propose_Step) EnumDescriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{23, 0}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{30, 0}
 }
 
 // Frame is one message on a stream, in either direction.
@@ -272,6 +272,9 @@ type PeerRequest struct {
 	//	*PeerRequest_Propose
 	//	*PeerRequest_Ping
 	//	*PeerRequest_Handoff
+	//	*PeerRequest_CompareRoots
+	//	*PeerRequest_CompareNodes
+	//	*PeerRequest_CompareItems
 	Body          isPeerRequest_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -425,6 +428,33 @@ func (x *PeerRequest) GetHandoff() *Handoff {
 	return nil
 }
 
+func (x *PeerRequest) GetCompareRoots() *CompareRoots {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_CompareRoots); ok {
+			return x.CompareRoots
+		}
+	}
+	return nil
+}
+
+func (x *PeerRequest) GetCompareNodes() *CompareNodes {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_CompareNodes); ok {
+			return x.CompareNodes
+		}
+	}
+	return nil
+}
+
+func (x *PeerRequest) GetCompareItems() *CompareItems {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_CompareItems); ok {
+			return x.CompareItems
+		}
+	}
+	return nil
+}
+
 type isPeerRequest_Body interface {
 	isPeerRequest_Body()
 }
@@ -466,8 +496,20 @@ type PeerRequest_Ping struct {
 }
 
 type PeerRequest_Handoff struct {
-	// A hint handed to its owner.
+	// A hint handed to its owner, or an item that anti-entropy found an owner to lack.
 	Handoff *Handoff `protobuf:"bytes,19,opt,name=handoff,proto3,oneof"`
+}
+
+type PeerRequest_CompareRoots struct {
+	CompareRoots *CompareRoots `protobuf:"bytes,20,opt,name=compare_roots,json=compareRoots,proto3,oneof"`
+}
+
+type PeerRequest_CompareNodes struct {
+	CompareNodes *CompareNodes `protobuf:"bytes,21,opt,name=compare_nodes,json=compareNodes,proto3,oneof"`
+}
+
+type PeerRequest_CompareItems struct {
+	CompareItems *CompareItems `protobuf:"bytes,22,opt,name=compare_items,json=compareItems,proto3,oneof"`
 }
 
 func (*PeerRequest_Write) isPeerRequest_Body() {}
@@ -490,6 +532,12 @@ func (*PeerRequest_Ping) isPeerRequest_Body() {}
 
 func (*PeerRequest_Handoff) isPeerRequest_Body() {}
 
+func (*PeerRequest_CompareRoots) isPeerRequest_Body() {}
+
+func (*PeerRequest_CompareNodes) isPeerRequest_Body() {}
+
+func (*PeerRequest_CompareItems) isPeerRequest_Body() {}
+
 type PeerReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's.
@@ -507,6 +555,9 @@ type PeerReply struct {
 	//	*PeerReply_Propose
 	//	*PeerReply_Ping
 	//	*PeerReply_Handoff
+	//	*PeerReply_CompareRoots
+	//	*PeerReply_CompareNodes
+	//	*PeerReply_CompareItems
 	Body          isPeerReply_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -653,6 +704,33 @@ func (x *PeerReply) GetHandoff() *HandoffReply {
 	return nil
 }
 
+func (x *PeerReply) GetCompareRoots() *CompareRootsReply {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_CompareRoots); ok {
+			return x.CompareRoots
+		}
+	}
+	return nil
+}
+
+func (x *PeerReply) GetCompareNodes() *CompareNodesReply {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_CompareNodes); ok {
+			return x.CompareNodes
+		}
+	}
+	return nil
+}
+
+func (x *PeerReply) GetCompareItems() *CompareItemsReply {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_CompareItems); ok {
+			return x.CompareItems
+		}
+	}
+	return nil
+}
+
 type isPeerReply_Body interface {
 	isPeerReply_Body()
 }
@@ -697,6 +775,18 @@ type PeerReply_Handoff struct {
 	Handoff *HandoffReply `protobuf:"bytes,19,opt,name=handoff,proto3,oneof"`
 }
 
+type PeerReply_CompareRoots struct {
+	CompareRoots *CompareRootsReply `protobuf:"bytes,20,opt,name=compare_roots,json=compareRoots,proto3,oneof"`
+}
+
+type PeerReply_CompareNodes struct {
+	CompareNodes *CompareNodesReply `protobuf:"bytes,21,opt,name=compare_nodes,json=compareNodes,proto3,oneof"`
+}
+
+type PeerReply_CompareItems struct {
+	CompareItems *CompareItemsReply `protobuf:"bytes,22,opt,name=compare_items,json=compareItems,proto3,oneof"`
+}
+
 func (*PeerReply_Write) isPeerReply_Body() {}
 
 func (*PeerReply_Read) isPeerReply_Body() {}
@@ -716,6 +806,12 @@ func (*PeerReply_Propose) isPeerReply_Body() {}
 func (*PeerReply_Ping) isPeerReply_Body() {}
 
 func (*PeerReply_Handoff) isPeerReply_Body() {}
+
+func (*PeerReply_CompareRoots) isPeerReply_Body() {}
+
+func (*PeerReply_CompareNodes) isPeerReply_Body() {}
+
+func (*PeerReply_CompareItems) isPeerReply_Body() {}
 
 // PeerError is why a replica did not do what it was asked.
 type PeerError struct {
@@ -1463,7 +1559,7 @@ func (*ForwardReply_Put) isForwardReply_Response() {}
 
 func (*ForwardReply_Delete) isForwardReply_Response() {}
 
-// Handoff is a hint on its way to the owner that it was kept for.
+// Handoff is an item's state on its way to an owner that lacks it.
 type Handoff struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Item          *ItemAddress           `protobuf:"bytes,1,opt,name=item,proto3" json:"item,omitempty"`
@@ -1569,6 +1665,441 @@ func (*HandoffReply) Descriptor() ([]byte, []int) {
 	return file_starling_v1_replica_proto_rawDescGZIP(), []int{16}
 }
 
+// CompareRoots asks which partitions have another sum at the receiver: the sums of the leaves of all buckets with this N.
+type CompareRoots struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	N     uint32                 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
+	// At most 4,096; ascending.
+	Partitions []uint32 `protobuf:"varint,2,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
+	// 16 bytes for each.
+	Sums          []byte `protobuf:"bytes,3,opt,name=sums,proto3" json:"sums,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareRoots) Reset() {
+	*x = CompareRoots{}
+	mi := &file_starling_v1_replica_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareRoots) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareRoots) ProtoMessage() {}
+
+func (x *CompareRoots) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareRoots.ProtoReflect.Descriptor instead.
+func (*CompareRoots) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *CompareRoots) GetN() uint32 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *CompareRoots) GetPartitions() []uint32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+func (x *CompareRoots) GetSums() []byte {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+type CompareRootsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Differ        []uint32               `protobuf:"varint,1,rep,packed,name=differ,proto3" json:"differ,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareRootsReply) Reset() {
+	*x = CompareRootsReply{}
+	mi := &file_starling_v1_replica_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareRootsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareRootsReply) ProtoMessage() {}
+
+func (x *CompareRootsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareRootsReply.ProtoReflect.Descriptor instead.
+func (*CompareRootsReply) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *CompareRootsReply) GetDiffer() []uint32 {
+	if x != nil {
+		return x.Differ
+	}
+	return nil
+}
+
+// CompareNodes asks for the sums four levels below some nodes of a partition's tree, or of the leaves below them.
+type CompareNodes struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	N         uint32                 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
+	Partition uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	Depth     uint32                 `protobuf:"varint,3,opt,name=depth,proto3" json:"depth,omitempty"`
+	// At most 1,024; ascending.
+	Nodes         []uint32 `protobuf:"varint,4,rep,packed,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareNodes) Reset() {
+	*x = CompareNodes{}
+	mi := &file_starling_v1_replica_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareNodes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareNodes) ProtoMessage() {}
+
+func (x *CompareNodes) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareNodes.ProtoReflect.Descriptor instead.
+func (*CompareNodes) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *CompareNodes) GetN() uint32 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *CompareNodes) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *CompareNodes) GetDepth() uint32 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
+func (x *CompareNodes) GetNodes() []uint32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+type CompareNodesReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes for each.
+	Sums          []byte `protobuf:"bytes,1,opt,name=sums,proto3" json:"sums,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareNodesReply) Reset() {
+	*x = CompareNodesReply{}
+	mi := &file_starling_v1_replica_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareNodesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareNodesReply) ProtoMessage() {}
+
+func (x *CompareNodesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareNodesReply.ProtoReflect.Descriptor instead.
+func (*CompareNodesReply) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CompareNodesReply) GetSums() []byte {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+// CompareItems asks what the receiver has in a part of a leaf that the asker has not, and what it lacks.
+type CompareItems struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	N         uint32                 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
+	Partition uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	Leaf      uint32                 `protobuf:"varint,3,opt,name=leaf,proto3" json:"leaf,omitempty"`
+	// The part is behind after, up to and with through: bucket id (8 bytes) and range key. Unset: the leaf's beginning, its
+	// end.
+	After   []byte `protobuf:"bytes,4,opt,name=after,proto3,oneof" json:"after,omitempty"`
+	Through []byte `protobuf:"bytes,5,opt,name=through,proto3,oneof" json:"through,omitempty"`
+	// Of the asker's items there, at most 1,024: the first half of what an item adds to its leaf.
+	Hashes []uint64 `protobuf:"fixed64,6,rep,packed,name=hashes,proto3" json:"hashes,omitempty"`
+	// Count the leaf anew, and nothing else: the items are alike, and the sums are not.
+	Recount       bool `protobuf:"varint,7,opt,name=recount,proto3" json:"recount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareItems) Reset() {
+	*x = CompareItems{}
+	mi := &file_starling_v1_replica_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareItems) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareItems) ProtoMessage() {}
+
+func (x *CompareItems) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareItems.ProtoReflect.Descriptor instead.
+func (*CompareItems) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CompareItems) GetN() uint32 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *CompareItems) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *CompareItems) GetLeaf() uint32 {
+	if x != nil {
+		return x.Leaf
+	}
+	return 0
+}
+
+func (x *CompareItems) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *CompareItems) GetThrough() []byte {
+	if x != nil {
+		return x.Through
+	}
+	return nil
+}
+
+func (x *CompareItems) GetHashes() []uint64 {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
+func (x *CompareItems) GetRecount() bool {
+	if x != nil {
+		return x.Recount
+	}
+	return false
+}
+
+type CompareItemsReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Items []*ComparedItem        `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// Hashes of which the receiver has no item, up to through.
+	Lacks []uint64 `protobuf:"fixed64,2,rep,packed,name=lacks,proto3" json:"lacks,omitempty"`
+	// How far the reply goes, if not as far as was asked.
+	Through       []byte `protobuf:"bytes,3,opt,name=through,proto3,oneof" json:"through,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareItemsReply) Reset() {
+	*x = CompareItemsReply{}
+	mi := &file_starling_v1_replica_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareItemsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareItemsReply) ProtoMessage() {}
+
+func (x *CompareItemsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareItemsReply.ProtoReflect.Descriptor instead.
+func (*CompareItemsReply) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CompareItemsReply) GetItems() []*ComparedItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *CompareItemsReply) GetLacks() []uint64 {
+	if x != nil {
+		return x.Lacks
+	}
+	return nil
+}
+
+func (x *CompareItemsReply) GetThrough() []byte {
+	if x != nil {
+		return x.Through
+	}
+	return nil
+}
+
+// ComparedItem is an item whose hash the asker did not send.
+type ComparedItem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bucket id (8 bytes) and range key.
+	Key           []byte `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	State         []byte `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComparedItem) Reset() {
+	*x = ComparedItem{}
+	mi := &file_starling_v1_replica_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComparedItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComparedItem) ProtoMessage() {}
+
+func (x *ComparedItem) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComparedItem.ProtoReflect.Descriptor instead.
+func (*ComparedItem) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ComparedItem) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ComparedItem) GetState() []byte {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
 type ListHints struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1577,7 +2108,7 @@ type ListHints struct {
 
 func (x *ListHints) Reset() {
 	*x = ListHints{}
-	mi := &file_starling_v1_replica_proto_msgTypes[17]
+	mi := &file_starling_v1_replica_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +2120,7 @@ func (x *ListHints) String() string {
 func (*ListHints) ProtoMessage() {}
 
 func (x *ListHints) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[17]
+	mi := &file_starling_v1_replica_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +2133,7 @@ func (x *ListHints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHints.ProtoReflect.Descriptor instead.
 func (*ListHints) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{17}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{24}
 }
 
 type ListHintsReply struct {
@@ -1614,7 +2145,7 @@ type ListHintsReply struct {
 
 func (x *ListHintsReply) Reset() {
 	*x = ListHintsReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[18]
+	mi := &file_starling_v1_replica_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +2157,7 @@ func (x *ListHintsReply) String() string {
 func (*ListHintsReply) ProtoMessage() {}
 
 func (x *ListHintsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[18]
+	mi := &file_starling_v1_replica_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +2170,7 @@ func (x *ListHintsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHintsReply.ProtoReflect.Descriptor instead.
 func (*ListHintsReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{18}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListHintsReply) GetHints() []*HintStatus {
@@ -1658,7 +2189,7 @@ type PullState struct {
 
 func (x *PullState) Reset() {
 	*x = PullState{}
-	mi := &file_starling_v1_replica_proto_msgTypes[19]
+	mi := &file_starling_v1_replica_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +2201,7 @@ func (x *PullState) String() string {
 func (*PullState) ProtoMessage() {}
 
 func (x *PullState) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[19]
+	mi := &file_starling_v1_replica_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +2214,7 @@ func (x *PullState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullState.ProtoReflect.Descriptor instead.
 func (*PullState) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{19}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{26}
 }
 
 type PullStateReply struct {
@@ -1695,7 +2226,7 @@ type PullStateReply struct {
 
 func (x *PullStateReply) Reset() {
 	*x = PullStateReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[20]
+	mi := &file_starling_v1_replica_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +2238,7 @@ func (x *PullStateReply) String() string {
 func (*PullStateReply) ProtoMessage() {}
 
 func (x *PullStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[20]
+	mi := &file_starling_v1_replica_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +2251,7 @@ func (x *PullStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullStateReply.ProtoReflect.Descriptor instead.
 func (*PullStateReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{20}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PullStateReply) GetDocument() []byte {
@@ -1741,7 +2272,7 @@ type PushState struct {
 
 func (x *PushState) Reset() {
 	*x = PushState{}
-	mi := &file_starling_v1_replica_proto_msgTypes[21]
+	mi := &file_starling_v1_replica_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +2284,7 @@ func (x *PushState) String() string {
 func (*PushState) ProtoMessage() {}
 
 func (x *PushState) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[21]
+	mi := &file_starling_v1_replica_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +2297,7 @@ func (x *PushState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushState.ProtoReflect.Descriptor instead.
 func (*PushState) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{21}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PushState) GetDocument() []byte {
@@ -1793,7 +2324,7 @@ type PushStateReply struct {
 
 func (x *PushStateReply) Reset() {
 	*x = PushStateReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[22]
+	mi := &file_starling_v1_replica_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +2336,7 @@ func (x *PushStateReply) String() string {
 func (*PushStateReply) ProtoMessage() {}
 
 func (x *PushStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[22]
+	mi := &file_starling_v1_replica_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +2349,7 @@ func (x *PushStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushStateReply.ProtoReflect.Descriptor instead.
 func (*PushStateReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{22}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PushStateReply) GetDocument() []byte {
@@ -1843,7 +2374,7 @@ type Propose struct {
 
 func (x *Propose) Reset() {
 	*x = Propose{}
-	mi := &file_starling_v1_replica_proto_msgTypes[23]
+	mi := &file_starling_v1_replica_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1855,7 +2386,7 @@ func (x *Propose) String() string {
 func (*Propose) ProtoMessage() {}
 
 func (x *Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[23]
+	mi := &file_starling_v1_replica_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1868,7 +2399,7 @@ func (x *Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Propose.ProtoReflect.Descriptor instead.
 func (*Propose) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{23}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Propose) GetStep() Propose_Step {
@@ -1911,7 +2442,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[24]
+	mi := &file_starling_v1_replica_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2454,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[24]
+	mi := &file_starling_v1_replica_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2467,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{24}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ProposeReply) GetGranted() bool {
@@ -1961,7 +2492,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_starling_v1_replica_proto_msgTypes[25]
+	mi := &file_starling_v1_replica_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2504,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[25]
+	mi := &file_starling_v1_replica_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2517,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{25}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{32}
 }
 
 type PingReply struct {
@@ -1999,7 +2530,7 @@ type PingReply struct {
 
 func (x *PingReply) Reset() {
 	*x = PingReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[26]
+	mi := &file_starling_v1_replica_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2542,7 @@ func (x *PingReply) String() string {
 func (*PingReply) ProtoMessage() {}
 
 func (x *PingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[26]
+	mi := &file_starling_v1_replica_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2555,7 @@ func (x *PingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingReply.ProtoReflect.Descriptor instead.
 func (*PingReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{26}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PingReply) GetWallMs() int64 {
@@ -2061,7 +2592,7 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x04name\x18\x06 \x01(\tR\x04name\x12\x1c\n" +
 	"\n" +
 	"to_node_id\x18\a \x01(\fR\btoNodeId\x12\x17\n" +
-	"\awall_ms\x18\b \x01(\x03R\x06wallMs\"\xd3\x04\n" +
+	"\awall_ms\x18\b \x01(\x03R\x06wallMs\"\x99\x06\n" +
 	"\vPeerRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -2080,8 +2611,11 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"push_state\x18\x10 \x01(\v2\x16.starling.v1.PushStateH\x00R\tpushState\x120\n" +
 	"\apropose\x18\x11 \x01(\v2\x14.starling.v1.ProposeH\x00R\apropose\x12'\n" +
 	"\x04ping\x18\x12 \x01(\v2\x11.starling.v1.PingH\x00R\x04ping\x120\n" +
-	"\ahandoff\x18\x13 \x01(\v2\x14.starling.v1.HandoffH\x00R\ahandoffB\x06\n" +
-	"\x04body\"\xfc\x04\n" +
+	"\ahandoff\x18\x13 \x01(\v2\x14.starling.v1.HandoffH\x00R\ahandoff\x12@\n" +
+	"\rcompare_roots\x18\x14 \x01(\v2\x19.starling.v1.CompareRootsH\x00R\fcompareRoots\x12@\n" +
+	"\rcompare_nodes\x18\x15 \x01(\v2\x19.starling.v1.CompareNodesH\x00R\fcompareNodes\x12@\n" +
+	"\rcompare_items\x18\x16 \x01(\v2\x19.starling.v1.CompareItemsH\x00R\fcompareItemsB\x06\n" +
+	"\x04body\"\xd1\x06\n" +
 	"\tPeerReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12,\n" +
 	"\x05error\x18\x02 \x01(\v2\x16.starling.v1.PeerErrorR\x05error\x124\n" +
@@ -2098,7 +2632,10 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"push_state\x18\x10 \x01(\v2\x1b.starling.v1.PushStateReplyH\x00R\tpushState\x125\n" +
 	"\apropose\x18\x11 \x01(\v2\x19.starling.v1.ProposeReplyH\x00R\apropose\x12,\n" +
 	"\x04ping\x18\x12 \x01(\v2\x16.starling.v1.PingReplyH\x00R\x04ping\x125\n" +
-	"\ahandoff\x18\x13 \x01(\v2\x19.starling.v1.HandoffReplyH\x00R\ahandoffB\x06\n" +
+	"\ahandoff\x18\x13 \x01(\v2\x19.starling.v1.HandoffReplyH\x00R\ahandoff\x12E\n" +
+	"\rcompare_roots\x18\x14 \x01(\v2\x1e.starling.v1.CompareRootsReplyH\x00R\fcompareRoots\x12E\n" +
+	"\rcompare_nodes\x18\x15 \x01(\v2\x1e.starling.v1.CompareNodesReplyH\x00R\fcompareNodes\x12E\n" +
+	"\rcompare_items\x18\x16 \x01(\v2\x1e.starling.v1.CompareItemsReplyH\x00R\fcompareItemsB\x06\n" +
 	"\x04body\"\xd0\x01\n" +
 	"\tPeerError\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
@@ -2163,7 +2700,42 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x05state\x18\x02 \x01(\fR\x05state\x127\n" +
 	"\bconflict\x18\x03 \x01(\x0e2\x1b.starling.v1.ConflictPolicyR\bconflict\x12\f\n" +
 	"\x01n\x18\x04 \x01(\rR\x01n\"\x0e\n" +
-	"\fHandoffReply\"\v\n" +
+	"\fHandoffReply\"P\n" +
+	"\fCompareRoots\x12\f\n" +
+	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x03(\rR\n" +
+	"partitions\x12\x12\n" +
+	"\x04sums\x18\x03 \x01(\fR\x04sums\"+\n" +
+	"\x11CompareRootsReply\x12\x16\n" +
+	"\x06differ\x18\x01 \x03(\rR\x06differ\"f\n" +
+	"\fCompareNodes\x12\f\n" +
+	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x14\n" +
+	"\x05depth\x18\x03 \x01(\rR\x05depth\x12\x14\n" +
+	"\x05nodes\x18\x04 \x03(\rR\x05nodes\"'\n" +
+	"\x11CompareNodesReply\x12\x12\n" +
+	"\x04sums\x18\x01 \x01(\fR\x04sums\"\xd0\x01\n" +
+	"\fCompareItems\x12\f\n" +
+	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x12\n" +
+	"\x04leaf\x18\x03 \x01(\rR\x04leaf\x12\x19\n" +
+	"\x05after\x18\x04 \x01(\fH\x00R\x05after\x88\x01\x01\x12\x1d\n" +
+	"\athrough\x18\x05 \x01(\fH\x01R\athrough\x88\x01\x01\x12\x16\n" +
+	"\x06hashes\x18\x06 \x03(\x06R\x06hashes\x12\x18\n" +
+	"\arecount\x18\a \x01(\bR\arecountB\b\n" +
+	"\x06_afterB\n" +
+	"\n" +
+	"\b_through\"\x85\x01\n" +
+	"\x11CompareItemsReply\x12/\n" +
+	"\x05items\x18\x01 \x03(\v2\x19.starling.v1.ComparedItemR\x05items\x12\x14\n" +
+	"\x05lacks\x18\x02 \x03(\x06R\x05lacks\x12\x1d\n" +
+	"\athrough\x18\x03 \x01(\fH\x00R\athrough\x88\x01\x01B\n" +
+	"\n" +
+	"\b_through\"6\n" +
+	"\fComparedItem\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\fR\x05state\"\v\n" +
 	"\tListHints\"?\n" +
 	"\x0eListHintsReply\x12-\n" +
 	"\x05hints\x18\x01 \x03(\v2\x17.starling.v1.HintStatusR\x05hints\"\v\n" +
@@ -2211,44 +2783,51 @@ func file_starling_v1_replica_proto_rawDescGZIP() []byte {
 }
 
 var file_starling_v1_replica_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_starling_v1_replica_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_starling_v1_replica_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_starling_v1_replica_proto_goTypes = []any{
-	(Propose_Step)(0),       // 0: starling.v1.Propose.Step
-	(*Frame)(nil),           // 1: starling.v1.Frame
-	(*Hello)(nil),           // 2: starling.v1.Hello
-	(*PeerRequest)(nil),     // 3: starling.v1.PeerRequest
-	(*PeerReply)(nil),       // 4: starling.v1.PeerReply
-	(*PeerError)(nil),       // 5: starling.v1.PeerError
-	(*ItemAddress)(nil),     // 6: starling.v1.ItemAddress
-	(*WriteState)(nil),      // 7: starling.v1.WriteState
-	(*WriteStateReply)(nil), // 8: starling.v1.WriteStateReply
-	(*ReadState)(nil),       // 9: starling.v1.ReadState
-	(*ReadStateReply)(nil),  // 10: starling.v1.ReadStateReply
-	(*ReadRange)(nil),       // 11: starling.v1.ReadRange
-	(*ReadRangeReply)(nil),  // 12: starling.v1.ReadRangeReply
-	(*RangeItem)(nil),       // 13: starling.v1.RangeItem
-	(*Forward)(nil),         // 14: starling.v1.Forward
-	(*ForwardReply)(nil),    // 15: starling.v1.ForwardReply
-	(*Handoff)(nil),         // 16: starling.v1.Handoff
-	(*HandoffReply)(nil),    // 17: starling.v1.HandoffReply
-	(*ListHints)(nil),       // 18: starling.v1.ListHints
-	(*ListHintsReply)(nil),  // 19: starling.v1.ListHintsReply
-	(*PullState)(nil),       // 20: starling.v1.PullState
-	(*PullStateReply)(nil),  // 21: starling.v1.PullStateReply
-	(*PushState)(nil),       // 22: starling.v1.PushState
-	(*PushStateReply)(nil),  // 23: starling.v1.PushStateReply
-	(*Propose)(nil),         // 24: starling.v1.Propose
-	(*ProposeReply)(nil),    // 25: starling.v1.ProposeReply
-	(*Ping)(nil),            // 26: starling.v1.Ping
-	(*PingReply)(nil),       // 27: starling.v1.PingReply
-	nil,                     // 28: starling.v1.PeerError.MetadataEntry
-	(ConflictPolicy)(0),     // 29: starling.v1.ConflictPolicy
-	(Durability)(0),         // 30: starling.v1.Durability
-	(*PutRequest)(nil),      // 31: starling.v1.PutRequest
-	(*DeleteRequest)(nil),   // 32: starling.v1.DeleteRequest
-	(*PutResponse)(nil),     // 33: starling.v1.PutResponse
-	(*DeleteResponse)(nil),  // 34: starling.v1.DeleteResponse
-	(*HintStatus)(nil),      // 35: starling.v1.HintStatus
+	(Propose_Step)(0),         // 0: starling.v1.Propose.Step
+	(*Frame)(nil),             // 1: starling.v1.Frame
+	(*Hello)(nil),             // 2: starling.v1.Hello
+	(*PeerRequest)(nil),       // 3: starling.v1.PeerRequest
+	(*PeerReply)(nil),         // 4: starling.v1.PeerReply
+	(*PeerError)(nil),         // 5: starling.v1.PeerError
+	(*ItemAddress)(nil),       // 6: starling.v1.ItemAddress
+	(*WriteState)(nil),        // 7: starling.v1.WriteState
+	(*WriteStateReply)(nil),   // 8: starling.v1.WriteStateReply
+	(*ReadState)(nil),         // 9: starling.v1.ReadState
+	(*ReadStateReply)(nil),    // 10: starling.v1.ReadStateReply
+	(*ReadRange)(nil),         // 11: starling.v1.ReadRange
+	(*ReadRangeReply)(nil),    // 12: starling.v1.ReadRangeReply
+	(*RangeItem)(nil),         // 13: starling.v1.RangeItem
+	(*Forward)(nil),           // 14: starling.v1.Forward
+	(*ForwardReply)(nil),      // 15: starling.v1.ForwardReply
+	(*Handoff)(nil),           // 16: starling.v1.Handoff
+	(*HandoffReply)(nil),      // 17: starling.v1.HandoffReply
+	(*CompareRoots)(nil),      // 18: starling.v1.CompareRoots
+	(*CompareRootsReply)(nil), // 19: starling.v1.CompareRootsReply
+	(*CompareNodes)(nil),      // 20: starling.v1.CompareNodes
+	(*CompareNodesReply)(nil), // 21: starling.v1.CompareNodesReply
+	(*CompareItems)(nil),      // 22: starling.v1.CompareItems
+	(*CompareItemsReply)(nil), // 23: starling.v1.CompareItemsReply
+	(*ComparedItem)(nil),      // 24: starling.v1.ComparedItem
+	(*ListHints)(nil),         // 25: starling.v1.ListHints
+	(*ListHintsReply)(nil),    // 26: starling.v1.ListHintsReply
+	(*PullState)(nil),         // 27: starling.v1.PullState
+	(*PullStateReply)(nil),    // 28: starling.v1.PullStateReply
+	(*PushState)(nil),         // 29: starling.v1.PushState
+	(*PushStateReply)(nil),    // 30: starling.v1.PushStateReply
+	(*Propose)(nil),           // 31: starling.v1.Propose
+	(*ProposeReply)(nil),      // 32: starling.v1.ProposeReply
+	(*Ping)(nil),              // 33: starling.v1.Ping
+	(*PingReply)(nil),         // 34: starling.v1.PingReply
+	nil,                       // 35: starling.v1.PeerError.MetadataEntry
+	(ConflictPolicy)(0),       // 36: starling.v1.ConflictPolicy
+	(Durability)(0),           // 37: starling.v1.Durability
+	(*PutRequest)(nil),        // 38: starling.v1.PutRequest
+	(*DeleteRequest)(nil),     // 39: starling.v1.DeleteRequest
+	(*PutResponse)(nil),       // 40: starling.v1.PutResponse
+	(*DeleteResponse)(nil),    // 41: starling.v1.DeleteResponse
+	(*HintStatus)(nil),        // 42: starling.v1.HintStatus
 }
 var file_starling_v1_replica_proto_depIdxs = []int32{
 	2,  // 0: starling.v1.Frame.hello:type_name -> starling.v1.Hello
@@ -2258,46 +2837,53 @@ var file_starling_v1_replica_proto_depIdxs = []int32{
 	9,  // 4: starling.v1.PeerRequest.read:type_name -> starling.v1.ReadState
 	11, // 5: starling.v1.PeerRequest.range:type_name -> starling.v1.ReadRange
 	14, // 6: starling.v1.PeerRequest.forward:type_name -> starling.v1.Forward
-	18, // 7: starling.v1.PeerRequest.list_hints:type_name -> starling.v1.ListHints
-	20, // 8: starling.v1.PeerRequest.pull_state:type_name -> starling.v1.PullState
-	22, // 9: starling.v1.PeerRequest.push_state:type_name -> starling.v1.PushState
-	24, // 10: starling.v1.PeerRequest.propose:type_name -> starling.v1.Propose
-	26, // 11: starling.v1.PeerRequest.ping:type_name -> starling.v1.Ping
+	25, // 7: starling.v1.PeerRequest.list_hints:type_name -> starling.v1.ListHints
+	27, // 8: starling.v1.PeerRequest.pull_state:type_name -> starling.v1.PullState
+	29, // 9: starling.v1.PeerRequest.push_state:type_name -> starling.v1.PushState
+	31, // 10: starling.v1.PeerRequest.propose:type_name -> starling.v1.Propose
+	33, // 11: starling.v1.PeerRequest.ping:type_name -> starling.v1.Ping
 	16, // 12: starling.v1.PeerRequest.handoff:type_name -> starling.v1.Handoff
-	5,  // 13: starling.v1.PeerReply.error:type_name -> starling.v1.PeerError
-	8,  // 14: starling.v1.PeerReply.write:type_name -> starling.v1.WriteStateReply
-	10, // 15: starling.v1.PeerReply.read:type_name -> starling.v1.ReadStateReply
-	12, // 16: starling.v1.PeerReply.range:type_name -> starling.v1.ReadRangeReply
-	15, // 17: starling.v1.PeerReply.forward:type_name -> starling.v1.ForwardReply
-	19, // 18: starling.v1.PeerReply.list_hints:type_name -> starling.v1.ListHintsReply
-	21, // 19: starling.v1.PeerReply.pull_state:type_name -> starling.v1.PullStateReply
-	23, // 20: starling.v1.PeerReply.push_state:type_name -> starling.v1.PushStateReply
-	25, // 21: starling.v1.PeerReply.propose:type_name -> starling.v1.ProposeReply
-	27, // 22: starling.v1.PeerReply.ping:type_name -> starling.v1.PingReply
-	17, // 23: starling.v1.PeerReply.handoff:type_name -> starling.v1.HandoffReply
-	28, // 24: starling.v1.PeerError.metadata:type_name -> starling.v1.PeerError.MetadataEntry
-	6,  // 25: starling.v1.WriteState.item:type_name -> starling.v1.ItemAddress
-	29, // 26: starling.v1.WriteState.conflict:type_name -> starling.v1.ConflictPolicy
-	30, // 27: starling.v1.WriteState.durability:type_name -> starling.v1.Durability
-	6,  // 28: starling.v1.ReadState.item:type_name -> starling.v1.ItemAddress
-	13, // 29: starling.v1.ReadRangeReply.items:type_name -> starling.v1.RangeItem
-	31, // 30: starling.v1.Forward.put:type_name -> starling.v1.PutRequest
-	32, // 31: starling.v1.Forward.delete:type_name -> starling.v1.DeleteRequest
-	33, // 32: starling.v1.ForwardReply.put:type_name -> starling.v1.PutResponse
-	34, // 33: starling.v1.ForwardReply.delete:type_name -> starling.v1.DeleteResponse
-	6,  // 34: starling.v1.Handoff.item:type_name -> starling.v1.ItemAddress
-	29, // 35: starling.v1.Handoff.conflict:type_name -> starling.v1.ConflictPolicy
-	35, // 36: starling.v1.ListHintsReply.hints:type_name -> starling.v1.HintStatus
-	0,  // 37: starling.v1.Propose.step:type_name -> starling.v1.Propose.Step
-	1,  // 38: starling.v1.Replica.Requests:input_type -> starling.v1.Frame
-	1,  // 39: starling.v1.Replica.Bulk:input_type -> starling.v1.Frame
-	1,  // 40: starling.v1.Replica.Requests:output_type -> starling.v1.Frame
-	1,  // 41: starling.v1.Replica.Bulk:output_type -> starling.v1.Frame
-	40, // [40:42] is the sub-list for method output_type
-	38, // [38:40] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	18, // 13: starling.v1.PeerRequest.compare_roots:type_name -> starling.v1.CompareRoots
+	20, // 14: starling.v1.PeerRequest.compare_nodes:type_name -> starling.v1.CompareNodes
+	22, // 15: starling.v1.PeerRequest.compare_items:type_name -> starling.v1.CompareItems
+	5,  // 16: starling.v1.PeerReply.error:type_name -> starling.v1.PeerError
+	8,  // 17: starling.v1.PeerReply.write:type_name -> starling.v1.WriteStateReply
+	10, // 18: starling.v1.PeerReply.read:type_name -> starling.v1.ReadStateReply
+	12, // 19: starling.v1.PeerReply.range:type_name -> starling.v1.ReadRangeReply
+	15, // 20: starling.v1.PeerReply.forward:type_name -> starling.v1.ForwardReply
+	26, // 21: starling.v1.PeerReply.list_hints:type_name -> starling.v1.ListHintsReply
+	28, // 22: starling.v1.PeerReply.pull_state:type_name -> starling.v1.PullStateReply
+	30, // 23: starling.v1.PeerReply.push_state:type_name -> starling.v1.PushStateReply
+	32, // 24: starling.v1.PeerReply.propose:type_name -> starling.v1.ProposeReply
+	34, // 25: starling.v1.PeerReply.ping:type_name -> starling.v1.PingReply
+	17, // 26: starling.v1.PeerReply.handoff:type_name -> starling.v1.HandoffReply
+	19, // 27: starling.v1.PeerReply.compare_roots:type_name -> starling.v1.CompareRootsReply
+	21, // 28: starling.v1.PeerReply.compare_nodes:type_name -> starling.v1.CompareNodesReply
+	23, // 29: starling.v1.PeerReply.compare_items:type_name -> starling.v1.CompareItemsReply
+	35, // 30: starling.v1.PeerError.metadata:type_name -> starling.v1.PeerError.MetadataEntry
+	6,  // 31: starling.v1.WriteState.item:type_name -> starling.v1.ItemAddress
+	36, // 32: starling.v1.WriteState.conflict:type_name -> starling.v1.ConflictPolicy
+	37, // 33: starling.v1.WriteState.durability:type_name -> starling.v1.Durability
+	6,  // 34: starling.v1.ReadState.item:type_name -> starling.v1.ItemAddress
+	13, // 35: starling.v1.ReadRangeReply.items:type_name -> starling.v1.RangeItem
+	38, // 36: starling.v1.Forward.put:type_name -> starling.v1.PutRequest
+	39, // 37: starling.v1.Forward.delete:type_name -> starling.v1.DeleteRequest
+	40, // 38: starling.v1.ForwardReply.put:type_name -> starling.v1.PutResponse
+	41, // 39: starling.v1.ForwardReply.delete:type_name -> starling.v1.DeleteResponse
+	6,  // 40: starling.v1.Handoff.item:type_name -> starling.v1.ItemAddress
+	36, // 41: starling.v1.Handoff.conflict:type_name -> starling.v1.ConflictPolicy
+	24, // 42: starling.v1.CompareItemsReply.items:type_name -> starling.v1.ComparedItem
+	42, // 43: starling.v1.ListHintsReply.hints:type_name -> starling.v1.HintStatus
+	0,  // 44: starling.v1.Propose.step:type_name -> starling.v1.Propose.Step
+	1,  // 45: starling.v1.Replica.Requests:input_type -> starling.v1.Frame
+	1,  // 46: starling.v1.Replica.Bulk:input_type -> starling.v1.Frame
+	1,  // 47: starling.v1.Replica.Requests:output_type -> starling.v1.Frame
+	1,  // 48: starling.v1.Replica.Bulk:output_type -> starling.v1.Frame
+	47, // [47:49] is the sub-list for method output_type
+	45, // [45:47] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_starling_v1_replica_proto_init() }
@@ -2318,6 +2904,9 @@ func file_starling_v1_replica_proto_init() {
 		(*PeerRequest_Propose)(nil),
 		(*PeerRequest_Ping)(nil),
 		(*PeerRequest_Handoff)(nil),
+		(*PeerRequest_CompareRoots)(nil),
+		(*PeerRequest_CompareNodes)(nil),
+		(*PeerRequest_CompareItems)(nil),
 	}
 	file_starling_v1_replica_proto_msgTypes[3].OneofWrappers = []any{
 		(*PeerReply_Write)(nil),
@@ -2330,6 +2919,9 @@ func file_starling_v1_replica_proto_init() {
 		(*PeerReply_Propose)(nil),
 		(*PeerReply_Ping)(nil),
 		(*PeerReply_Handoff)(nil),
+		(*PeerReply_CompareRoots)(nil),
+		(*PeerReply_CompareNodes)(nil),
+		(*PeerReply_CompareItems)(nil),
 	}
 	file_starling_v1_replica_proto_msgTypes[9].OneofWrappers = []any{}
 	file_starling_v1_replica_proto_msgTypes[13].OneofWrappers = []any{
@@ -2340,13 +2932,15 @@ func file_starling_v1_replica_proto_init() {
 		(*ForwardReply_Put)(nil),
 		(*ForwardReply_Delete)(nil),
 	}
+	file_starling_v1_replica_proto_msgTypes[21].OneofWrappers = []any{}
+	file_starling_v1_replica_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_starling_v1_replica_proto_rawDesc), len(file_starling_v1_replica_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,321 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/starling-db/starling/antientropy"
+	"github.com/starling-db/starling/antientropy/merkle"
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/coordinator"
+	"github.com/starling-db/starling/node/telemetry"
+	pb "github.com/starling-db/starling/proto/starling/v1"
+	"github.com/starling-db/starling/ring"
+	"github.com/starling-db/starling/storage"
+)
+
+// openRepairs makes what compares this node's data with that of other owners.
+func (n *Node) openRepairs() error {
+	var seed [16]byte
+	if _, err := io.ReadFull(n.opts.Rand, seed[:]); err != nil {
+		return err
+	}
+	interval := n.cfg.RepairInterval
+	if interval == 0 {
+		interval = -1
+	}
+	var err error
+	n.repairs, err = antientropy.New(antientropy.Options{
+		Store: n.store, Peer: peers{n}.comparing(), Plan: n.sharedWith, Peers: n.compareWith,
+		Up:       func(id ring.NodeID) bool { return n.healthOf(id) == coordinator.Up },
+		Interval: interval, BytesPerSecond: int64(n.cfg.RepairRate), Now: n.opts.Now, Logger: n.log,
+		Rand: rand.New(rand.NewPCG(binary.BigEndian.Uint64(seed[:]), binary.BigEndian.Uint64(seed[8:]))),
+	})
+	return err
+}
+
+// repairLoop compares once the node serves, after it has made sure of what it compares.
+func (n *Node) repairLoop(ctx context.Context) {
+	select {
+	case <-n.ready:
+	case <-ctx.Done():
+		return
+	}
+	if n.store.TreesSuspect() {
+		found, err := n.store.Recount(ctx, storage.LeafRange{All: true}, n.recountPace(ctx))
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			n.log.Warn("the trees could not be looked through", "error", err)
+		default:
+			n.log.Info("the trees were looked through", "items", found.Items, "wrong", found.Wrong, "corrupt", found.Corrupt)
+		}
+	}
+	n.stopOn("repair", ctx, n.repairs.Run(ctx))
+}
+
+// recountPace spreads the reading of a recount: it takes four times as long as it reads.
+func (n *Node) recountPace(ctx context.Context) func(int) error {
+	last := time.Now()
+	return func(int) error {
+		took := time.Since(last)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(min(3*took, time.Second)):
+		}
+		last = time.Now()
+		return nil
+	}
+}
+
+// compareWith lists the owners that this node asks: of each pair the one with the lower id does.
+func (n *Node) compareWith() []ring.NodeID {
+	snap := n.state.Snapshot()
+	if !snap.Founded() || len(snap.Buckets()) == 0 {
+		return nil
+	}
+	var out []ring.NodeID
+	for _, m := range snap.Members() {
+		if slices.Compare(n.id[:], m.ID[:]) < 0 {
+			out = append(out, m.ID)
+		}
+	}
+	return out
+}
+
+// sharedWith is what this node and another own together.
+func (n *Node) sharedWith(id ring.NodeID) antientropy.Plan {
+	snap := n.state.Snapshot()
+	if !snap.Founded() {
+		return antientropy.Plan{}
+	}
+	layout := snap.Epoch.Base
+	plan := antientropy.Plan{Epoch: snap.Epoch.Number, PartitionBits: bits.Len(uint(layout.Partitions())) - 1}
+	byN := make(map[int]*antientropy.Share)
+	for _, b := range snap.Buckets() {
+		if byN[b.N] == nil {
+			byN[b.N] = &antientropy.Share{N: b.N}
+		}
+		byN[b.N].Buckets = append(byN[b.N].Buckets, b.ID)
+	}
+	for count, share := range byN {
+		slices.Sort(share.Buckets)
+		for _, bucket := range share.Buckets {
+			b, _ := snap.BucketByID(bucket)
+			share.Policies = append(share.Policies, b.Policy)
+		}
+		for p := range layout.Partitions() {
+			if layout.IsOwner(p, count, n.id) && layout.IsOwner(p, count, id) {
+				share.Partitions = append(share.Partitions, p)
+			}
+		}
+		if len(share.Partitions) > 0 {
+			plan.Shares = append(plan.Shares, *share)
+		}
+	}
+	slices.SortFunc(plan.Shares, func(a, b antientropy.Share) int { return a.N - b.N })
+	return plan
+}
+
+func (n *Node) repairFigures() telemetry.Repairs {
+	t := n.repairs.Totals()
+	out := telemetry.Repairs{
+		Exchanges: t.Exchanges, Failed: t.Failed,
+		Partitions: uint64(t.Partitions), Differed: uint64(t.Differed), Leaves: uint64(t.Leaves), Items: uint64(t.Items),
+		Fetched: uint64(t.Fetched), Pushed: uint64(t.Pushed), Refused: uint64(t.Refused), Recounted: uint64(t.Recounted),
+		Bytes: uint64(t.Bytes),
+	}
+	if oldest, ok := n.repairs.Oldest(); ok {
+		out.Oldest = n.opts.Now().Sub(oldest)
+	}
+	return out
+}
+
+// comparing asks another owner, on the stream that keeps out of the way of clients.
+func (p peers) comparing() antientropy.Peer {
+	ask := func(ctx context.Context, id ring.NodeID, epoch uint64, req *pb.PeerRequest) (*pb.PeerReply, error) {
+		ctx, cancel := context.WithTimeout(ctx, p.n.cfg.RequestTimeout)
+		defer cancel()
+		req.Epoch = epoch
+		return p.callOn(ctx, p.n.pool.CallBulk, id, req)
+	}
+	return antientropy.Peer{
+		Roots: func(ctx context.Context, id ring.NodeID, place antientropy.Place, partitions []int, sums []merkle.Sum) ([]int, error) {
+			reply, err := ask(ctx, id, place.Epoch, &pb.PeerRequest{Body: &pb.PeerRequest_CompareRoots{CompareRoots: &pb.CompareRoots{
+				N: uint32(place.N), Partitions: uint32s(partitions), Sums: merkle.AppendSums(nil, sums...),
+			}}})
+			return ints(reply.GetCompareRoots().GetDiffer()), err
+		},
+		Nodes: func(ctx context.Context, id ring.NodeID, place antientropy.Place, depth int, nodes []int) ([]merkle.Sum, error) {
+			reply, err := ask(ctx, id, place.Epoch, &pb.PeerRequest{Body: &pb.PeerRequest_CompareNodes{CompareNodes: &pb.CompareNodes{
+				N: uint32(place.N), Partition: uint32(place.Partition), Depth: uint32(depth), Nodes: uint32s(nodes),
+			}}})
+			if err != nil {
+				return nil, err
+			}
+			return merkle.DecodeSums(reply.GetCompareNodes().GetSums())
+		},
+		Items: func(ctx context.Context, id ring.NodeID, q antientropy.Ask) (antientropy.Answer, error) {
+			reply, err := ask(ctx, id, q.Epoch, &pb.PeerRequest{Body: &pb.PeerRequest_CompareItems{CompareItems: &pb.CompareItems{
+				N: uint32(q.N), Partition: uint32(q.Partition), Leaf: uint32(q.Leaf), After: q.After, Through: q.Through,
+				Hashes: q.Hashes, Recount: q.Recount,
+			}}})
+			if err != nil {
+				return antientropy.Answer{}, err
+			}
+			got := reply.GetCompareItems()
+			out := antientropy.Answer{Lacks: got.GetLacks(), Through: got.Through}
+			for _, item := range got.GetItems() {
+				state, err := p.state(id, item.GetState())
+				if errors.Is(err, causal.ErrClockOffset) {
+					p.n.metrics.PeerClockRefused()
+					continue // the others are taken all the same
+				}
+				if err != nil {
+					return out, err
+				}
+				out.Items = append(out.Items, antientropy.Item{Key: item.GetKey(), State: state})
+			}
+			return out, nil
+		},
+		Push: func(ctx context.Context, id ring.NodeID, place antientropy.Place, policy func(uint64) causal.Policy, items []antientropy.Item) []error {
+			errs := make([]error, len(items))
+			eachOf(len(items), func(i int) {
+				bucket, rangeKey, err := storage.SplitItemKey(items[i].Key)
+				var item causal.ItemKey
+				if err == nil {
+					item, err = itemOf(bucket, rangeKey)
+				}
+				if err == nil {
+					_, err = ask(ctx, id, place.Epoch, &pb.PeerRequest{Body: &pb.PeerRequest_Handoff{Handoff: &pb.Handoff{
+						Item: addressOf(item), State: causal.AppendState(nil, items[i].State), Conflict: conflictProto(policy(bucket)), N: uint32(place.N),
+					}}})
+				}
+				errs[i] = refusedItem(err)
+			})
+			return errs
+		},
+	}
+}
+
+// refusedItem marks what a peer refuses for what the item is, and would refuse again.
+func refusedItem(err error) error {
+	f, ok := errors.AsType[*fault](err)
+	if !ok {
+		return err
+	}
+	switch f.reason {
+	case pb.Reason_REASON_TOO_MANY_SIBLINGS, pb.Reason_REASON_VALUE_TOO_LARGE, pb.Reason_REASON_CLOCK_OFFSET:
+		return fmt.Errorf("%w: %w", antientropy.ErrRefused, err)
+	}
+	return err
+}
+
+// comparedWrong is a question that makes no sense in the terms of the wire; other errors stay what they are.
+func comparedWrong(err error) error {
+	if errors.Is(err, antientropy.ErrAsked) {
+		return invalid(pb.Reason_REASON_INVALID_ARGUMENT, "%v", err)
+	}
+	return err
+}
+
+// compared is what a peer's question is about, if both are owners of the partition at the epoch that it was planned at.
+func (s peerService) compared(from ring.NodeID, epoch uint64, n uint32, partitions ...int) (antientropy.Plan, antientropy.Share, error) {
+	plan := s.n.sharedWith(from)
+	i := slices.IndexFunc(plan.Shares, func(share antientropy.Share) bool { return share.N == int(n) })
+	if i < 0 {
+		return plan, antientropy.Share{}, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "nothing is shared at N=%d", n)
+	}
+	share := plan.Shares[i]
+	now := s.n.epoch()
+	for _, p := range partitions {
+		if p < 0 || p >= now.Base.Partitions() {
+			return plan, share, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "partition %d of %d", p, now.Base.Partitions())
+		}
+		if err := s.n.local().fence(now, epoch, p, int(n)); err != nil {
+			return plan, share, err
+		}
+		if _, ok := slices.BinarySearch(share.Partitions, p); !ok {
+			return plan, share, &fault{code: codes.FailedPrecondition, reason: pb.Reason_REASON_INVALID_ARGUMENT,
+				message: "one of the two nodes is no owner of the partition"}
+		}
+	}
+	return plan, share, nil
+}
+
+func (s peerService) answerer() antientropy.Answerer { return antientropy.Answerer{Store: s.n.store} }
+
+func (s peerService) compareRoots(from ring.NodeID, epoch uint64, m *pb.CompareRoots) (*pb.PeerReply, error) {
+	partitions := ints(m.GetPartitions())
+	plan, share, err := s.compared(from, epoch, m.GetN(), partitions...)
+	if err != nil {
+		return nil, err
+	}
+	sums, err := merkle.DecodeSums(m.GetSums())
+	if err != nil {
+		return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "%v", err)
+	}
+	differ, err := s.answerer().Differ(plan, share, partitions, sums)
+	if err != nil {
+		return nil, comparedWrong(err)
+	}
+	return &pb.PeerReply{Body: &pb.PeerReply_CompareRoots{CompareRoots: &pb.CompareRootsReply{Differ: uint32s(differ)}}}, nil
+}
+
+func (s peerService) compareNodes(from ring.NodeID, epoch uint64, m *pb.CompareNodes) (*pb.PeerReply, error) {
+	plan, share, err := s.compared(from, epoch, m.GetN(), int(m.GetPartition()))
+	if err != nil {
+		return nil, err
+	}
+	sums, err := s.answerer().Nodes(plan, share, int(m.GetPartition()), int(m.GetDepth()), ints(m.GetNodes()))
+	if err != nil {
+		return nil, comparedWrong(err)
+	}
+	return &pb.PeerReply{Body: &pb.PeerReply_CompareNodes{CompareNodes: &pb.CompareNodesReply{Sums: merkle.AppendSums(nil, sums...)}}}, nil
+}
+
+func (s peerService) compareItems(ctx context.Context, from ring.NodeID, epoch uint64, m *pb.CompareItems) (*pb.PeerReply, error) {
+	plan, share, err := s.compared(from, epoch, m.GetN(), int(m.GetPartition()))
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.answerer().Items(ctx, plan, share, antientropy.Ask{
+		Place: antientropy.Place{Epoch: epoch, N: int(m.GetN()), Partition: int(m.GetPartition())},
+		Leaf:  int(m.GetLeaf()), After: m.After, Through: m.Through, Hashes: m.GetHashes(), Recount: m.GetRecount(),
+	})
+	if err != nil {
+		return nil, comparedWrong(err)
+	}
+	reply := &pb.CompareItemsReply{Lacks: answer.Lacks, Through: answer.Through, Items: make([]*pb.ComparedItem, len(answer.Items))}
+	for i, item := range answer.Items {
+		reply.Items[i] = &pb.ComparedItem{Key: item.Key, State: causal.AppendState(nil, item.State)}
+	}
+	return &pb.PeerReply{Body: &pb.PeerReply_CompareItems{CompareItems: reply}}, nil
+}
+
+func ints(in []uint32) []int {
+	out := make([]int, len(in))
+	for i, v := range in {
+		out[i] = int(v)
+	}
+	return out
+}
+
+func uint32s(in []int) []uint32 {
+	out := make([]uint32, len(in))
+	for i, v := range in {
+		out[i] = uint32(v)
+	}
+	return out
+}
