@@ -209,3 +209,21 @@ func TestClockIsUniqueAcrossGoroutines(t *testing.T) {
 		}
 	}
 }
+
+// Current only looks: it is never behind the wall clock or Latest, and changes neither clock nor bound.
+func TestClockCurrent(t *testing.T) {
+	c, now := testClock(NewHLC(900, 0))
+	if got := c.Current(); got != NewHLC(1000, 0) || c.Latest() != NewHLC(900, 0) {
+		t.Errorf("%v, latest %v: looking needs no bound, and moves nothing", got, c.Latest())
+	}
+	if err := c.Observe(NewHLC(1200, 3)); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Current(); got != NewHLC(1200, 3) {
+		t.Errorf("%v is behind what was observed", got)
+	}
+	*now = time.UnixMilli(1500)
+	if got := c.Current(); got != NewHLC(1500, 0) {
+		t.Errorf("%v is not the wall clock's", got)
+	}
+}

@@ -1,6 +1,9 @@
 package causal
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Write is one put or delete, ready to be minted.
 type Write struct {
@@ -10,7 +13,9 @@ type Write struct {
 	// Value is shared, not copied. Ignored for a tombstone.
 	Value     []byte
 	Tombstone bool
-	ExpiresAt HLC
+	// TTL is how long after its dot the version expires: 0 is never, else it is from a millisecond to MaxTTL, as
+	// CheckTTL has it. Ignored for a tombstone.
+	TTL time.Duration
 }
 
 // Mint makes w a version with the dot (a, h) and returns s merged with it, and the version. The floor
@@ -35,7 +40,6 @@ func Mint(p Policy, s State, a Actor, h HLC, w Write) (State, Version) {
 		Dot:       Dot{Actor: a, HLC: h},
 		RequestID: w.RequestID,
 		Tombstone: w.Tombstone,
-		ExpiresAt: w.ExpiresAt,
 	}
 	if p == LastWriteWins {
 		v.Past = recent(s, w.Context, h, v.RequestID)
@@ -43,7 +47,7 @@ func Mint(p Policy, s State, a Actor, h HLC, w Write) (State, Version) {
 		v.Past = w.Context.before(v.Dot, v.RequestID)
 	}
 	if !w.Tombstone {
-		v.Value = w.Value
+		v.Value, v.ExpiresAt = w.Value, expiry(h, w.TTL)
 	}
 	merged := Merge(p, State{Versions: s.Versions}, State{Versions: []Version{v}})
 	merged.Floor = s.Floor

@@ -15,7 +15,7 @@ type Version struct {
 	RequestID RequestID
 	// Tombstone says 'deleted'; a tombstone has no value.
 	Tombstone bool
-	// ExpiresAt is the HLC from which readers take the version for deleted. Zero: never.
+	// ExpiresAt is the HLC from which readers take the version for absent. Zero: never. See Expired.
 	ExpiresAt HLC
 	// Value is shared between all copies of the version and never modified.
 	Value []byte
@@ -121,7 +121,7 @@ func (s State) DeleteContext(id RequestID) Past {
 	return Past{}
 }
 
-// Live reports whether some version is no tombstone. Expiry is not looked at: it is the reader's view.
+// Live reports whether some version is no tombstone. Expiry is not looked at: it is the reader's view, see LiveAt.
 func (s State) Live() bool {
 	for i := range s.Versions {
 		if !s.Versions[i].Tombstone {
