@@ -80,6 +80,8 @@ type Options struct {
 	Repairs int
 	Events  Events
 	Now     func() time.Time
+	// Clock is the clock by which values expire. It is looked at once a read, and not moved. Default: Now.
+	Clock func() causal.HLC
 }
 
 // EnsureDefaults fills in what is zero.
@@ -98,6 +100,10 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Clock == nil {
+		now := o.Now
+		o.Clock = func() causal.HLC { return causal.NewHLC(now().UnixMilli(), 0) }
 	}
 	o.Events.ensureDefaults()
 	if o.Cluster.Late == nil {

@@ -22,6 +22,8 @@ type GetRequest struct {
 // GetResult is what the replicas that count hold together. An item that was never written has no versions.
 type GetResult struct {
 	State causal.State
+	// AsOf is the moment by which to judge what of State has expired. State has that, too.
+	AsOf causal.HLC
 	quorum.Count
 	Trace *Trace
 }
@@ -50,7 +52,7 @@ func (c *Coordinator) Get(ctx context.Context, req GetRequest) (GetResult, error
 	err := run.await(ctx)
 	count := run.tally.Count()
 	run.explainDigests()
-	result := GetResult{State: run.join, Count: count, Trace: run.trace.done(count.Required, count.Received)}
+	result := GetResult{State: run.join, AsOf: c.Clock(), Count: count, Trace: run.trace.done(count.Required, count.Received)}
 	run.trace = nil
 	if run.inFlight == 0 {
 		run.finish()

@@ -70,7 +70,7 @@ type RangeRequest struct {
 	Epoch      uint64
 }
 
-// RangeReply holds items in the order asked for, tombstones included. When Exhausted is false the
+// RangeReply holds items in the order asked for, deleted and expired ones included. When Exhausted is false the
 // replica stopped at a limit, and nothing is known of what lies behind the last item.
 type RangeReply struct {
 	Items     []RangeItem

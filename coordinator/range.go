@@ -25,17 +25,19 @@ type ReadRange struct {
 	Start, End []byte     // storage's range keys; End is exclusive
 	Reverse    bool
 	LimitItems int   // live items to return, at least 1
-	Slack      int   // how many items more a replica is asked for, for tombstones; at least 16
+	Slack      int   // how many items more a replica is asked for, for what is deleted or expired; at least 16
 	LimitBytes int64 // of a replica's answer
 	Explain    bool
 }
 
-// Page holds items in order. Unless Done, more may follow behind Last, the last key that was read
-// (live or not); forward reads go on behind it, reverse reads before it.
+// Page holds items in order, all of them live at AsOf. Unless Done, more may follow behind Last, the last key that was
+// read (live or not); forward reads go on behind it, reverse reads before it.
 type Page struct {
 	Items []RangeItem
 	Last  []byte
 	Done  bool
+	// AsOf as in a GetResult.
+	AsOf causal.HLC
 	quorum.Count
 	Trace *Trace
 }
@@ -44,7 +46,7 @@ type Page struct {
 var errNothing = errors.New("replica sent a part of the range without any item")
 
 // replicaSlack is how many items more than wanted a replica is asked for, so that a few
-// tombstones don't cost another round.
+// that don't show don't cost another round.
 const replicaSlack = 16
 
 // Range reads one page from R replicas and joins it item by item. A replica that stopped at its
@@ -68,7 +70,7 @@ func (c *Coordinator) Range(ctx context.Context, req ReadRange) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	page := merge(req.Policy, req.Reverse, req.LimitItems, replies)
+	page := merge(req.Policy, req.Reverse, req.LimitItems, c.Clock(), replies)
 	if err := run.settle(ctx, page.merged); err != nil {
 		return Page{}, err
 	}
@@ -199,8 +201,8 @@ type mergedPage struct {
 }
 
 // merge joins the answers of a page. It is pure. The page ends where the first answer that was cut
-// short ends, or where it holds as many live items as asked for.
-func merge(policy causal.Policy, reverse bool, limit int, answers []rangeAnswer) mergedPage {
+// short ends, or where it holds as many items as asked for that are live at now.
+func merge(policy causal.Policy, reverse bool, limit int, now causal.HLC, answers []rangeAnswer) mergedPage {
 	before := func(a, b []byte) bool { return bytes.Compare(a, b) < 0 != reverse && !bytes.Equal(a, b) }
 	var horizon []byte // the last key that every answer covers; nil: all of them cover everything
 	for _, a := range answers {
@@ -212,7 +214,7 @@ func merge(policy causal.Policy, reverse bool, limit int, answers []rangeAnswer)
 			horizon = last
 		}
 	}
-	out := mergedPage{Page: Page{Done: horizon == nil, Last: horizon}}
+	out := mergedPage{Page: Page{Done: horizon == nil, Last: horizon, AsOf: now}}
 	next := make([]int, len(answers))
 	for {
 		var key []byte
@@ -232,7 +234,7 @@ func merge(policy causal.Policy, reverse bool, limit int, answers []rangeAnswer)
 		}
 		item := mergeItem(policy, key, answers, next)
 		out.merged = append(out.merged, item)
-		if item.join.Live() {
+		if item.join.LiveAt(now) {
 			out.Items = append(out.Items, RangeItem{Key: key, State: item.join})
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/starling-db/starling/ring"
 )
 
-// TestALimitHidesNothing reads pages from replicas that hold different parts of the items, tombstones among
+// TestALimitHidesNothing reads pages from replicas that hold different parts of the items, deleted and expired ones among
 // them, and compares with the join of all owners: R+W>N, each item on W owners at least.
 func TestALimitHidesNothing(t *testing.T) {
 	for seed := range uint64(60) {
@@ -38,6 +38,7 @@ func limitHidesNothing(t *testing.T, rng *rand.Rand) {
 		if w.Tombstone {
 			w.Context = join(places, at).Context()
 		}
+		w.TTL = []time.Duration{0, time.Hour, causal.MaxTTL}[rng.IntN(3)] // from 1970 on: an hour is over
 		state := mintOn(join(places, at), causal.Actor(100+i), int64(2000+i), w)
 		skip := rng.IntN(4) // one owner misses it, or none
 		for j, n := range places {
@@ -45,7 +46,7 @@ func limitHidesNothing(t *testing.T, rng *rand.Rand) {
 				n.merge(at, state, ring.NodeID{})
 			}
 		}
-		want[string(at.Sort)] = state.Live()
+		want[string(at.Sort)] = state.LiveAt(causal.NewHLC(time.Now().UnixMilli(), 0))
 	}
 	var sorted []string
 	for sort, live := range want {
