@@ -77,7 +77,7 @@ func (s *kvService) BatchPut(ctx context.Context, req *pb.BatchPutRequest) (resp
 		item := req.GetItems()[i]
 		ok, err := s.n.routePut(ctx, &pb.PutRequest{
 			Bucket: req.GetBucket(), Key: item.GetKey(), Value: item.GetValue(), Context: item.GetContext(),
-			RequestId: item.GetRequestId(), Options: req.GetOptions(),
+			RequestId: item.GetRequestId(), Options: req.GetOptions(), Ttl: item.GetTtl(),
 		})
 		if err != nil {
 			resp.Results[i] = &pb.BatchPutResult{Result: &pb.BatchPutResult_Error{Error: status.Convert(toFault(err)).Proto()}}
@@ -120,25 +120,34 @@ func (n *Node) get(ctx context.Context, req *pb.GetRequest) (*pb.GetResponse, er
 		return nil, err
 	}
 	return &pb.GetResponse{
-		Versions: liveVersions(res.State), Context: n.seal(item, res.State),
+		Versions: versionsAt(res.State, res.AsOf), Context: n.seal(item, res.State),
 		Answered: uint32(res.Received), Fallbacks: uint32(res.Fallbacks), Explain: n.explain(res.Trace),
 	}, nil
 }
 
-// liveVersions are what a client sees of a state: nothing when only tombstones are left of it.
-func liveVersions(s causal.State) []*pb.Version {
-	if !s.Live() {
+// versionsAt are what a client sees of a state at a moment: nothing when only tombstones and expired versions are left of
+// it. A tombstone beside a live version tells of a writer who meant to delete; an expired version tells nothing, and would
+// make siblings of what is one value to its readers.
+func versionsAt(s causal.State, now causal.HLC) []*pb.Version {
+	if !s.LiveAt(now) {
 		return nil
 	}
-	out := make([]*pb.Version, len(s.Versions))
+	out := make([]*pb.Version, 0, len(s.Versions))
 	for i := range s.Versions {
 		v := &s.Versions[i]
-		out[i] = &pb.Version{Dot: dotProto(v.Dot), Value: v.Value, Tombstone: v.Tombstone, RequestId: v.RequestID[:]}
+		if v.Expired(now) {
+			continue
+		}
+		out = append(out, &pb.Version{
+			Dot: dotProto(v.Dot), Value: v.Value, Tombstone: v.Tombstone, RequestId: v.RequestID[:],
+			ExpiresAtMs: v.ExpiresAt.Millis(),
+		})
 	}
 	return out
 }
 
-// seal makes the context of a state all of whose versions are returned.
+// seal makes the context of a state all of whose versions are returned, but for those that have expired: whoever writes
+// with it has seen that they are gone, as with tombstones.
 func (n *Node) seal(item causal.ItemKey, s causal.State) []byte {
 	if len(s.Versions) == 0 {
 		return nil

@@ -307,7 +307,7 @@ func (n *Node) openRequests(undo *cleanup) error {
 			WriteBack: n.metrics.WriteBack, Repair: n.metrics.ReadRepair, Hedge: n.metrics.Hedge, StandIn: n.metrics.StandIn,
 			OweFailed: func() { n.log.Warn("a hint could not be stored; the owner will be repaired by reads") },
 		},
-		SlowWrite: n.cfg.SlowReplica, Hedge: n.hedgeAfter, Now: n.opts.Now,
+		SlowWrite: n.cfg.SlowReplica, Hedge: n.hedgeAfter, Now: n.opts.Now, Clock: n.clock.Current,
 	})
 	undo.add(func() error { n.coordinator.Close(); return nil })
 	return errors.Join(n.openHints(), n.openRepairs())

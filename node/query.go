@@ -76,7 +76,7 @@ func (n *Node) query(ctx context.Context, req *pb.QueryRequest) (*pb.QueryRespon
 		if err != nil {
 			return nil, err
 		}
-		items, err := n.items(b, page.Items, false)
+		items, err := n.items(b, page, false)
 		if err != nil {
 			return nil, err
 		}
@@ -90,7 +90,7 @@ func (n *Node) query(ctx context.Context, req *pb.QueryRequest) (*pb.QueryRespon
 			return resp, nil
 		}
 		resume(&read, page.Last)
-		read.Slack = min(max(2*read.Slack, read.LimitItems), maxQueryLimit) // mostly tombstones here
+		read.Slack = min(max(2*read.Slack, read.LimitItems), maxQueryLimit) // mostly deleted or expired here
 	}
 }
 
@@ -138,16 +138,16 @@ func sizeOf(items []coordinator.RangeItem) int {
 }
 
 // items turns a page into what clients see. Contexts cover only what is returned: none without values.
-func (n *Node) items(b *state.Bucket, page []coordinator.RangeItem, keysOnly bool) ([]*pb.Item, error) {
-	out := make([]*pb.Item, len(page))
-	for i, item := range page {
+func (n *Node) items(b *state.Bucket, page coordinator.Page, keysOnly bool) ([]*pb.Item, error) {
+	out := make([]*pb.Item, len(page.Items))
+	for i, item := range page.Items {
 		key, err := itemOf(b.ID, item.Key)
 		if err != nil {
 			return nil, err
 		}
 		out[i] = &pb.Item{
 			Key:      &pb.ItemKey{PartitionKey: key.Partition, SortKey: key.Sort},
-			Versions: liveVersions(item.State),
+			Versions: versionsAt(item.State, page.AsOf),
 		}
 		if !keysOnly {
 			out[i].Context = n.seal(key, item.State)
@@ -231,7 +231,7 @@ func (s *scan) partition(ctx context.Context, p int) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		items, err := s.n.items(s.bucket, page.Items, s.keysOnly)
+		items, err := s.n.items(s.bucket, page, s.keysOnly)
 		if err != nil {
 			return false, err
 		}

@@ -102,10 +102,25 @@ func (n *Node) checkPut(req *pb.PutRequest) (*write, error) {
 		return nil, invalid(pb.Reason_REASON_VALUE_TOO_LARGE, "the value has %d bytes: at most %d", size, n.cfg.MaxValueBytes)
 	}
 	w, err := n.checkWrite(req.GetBucket(), req.GetKey(), req.GetContext(), req.GetRequestId(), req.GetOptions())
-	if err == nil {
-		w.Value = req.GetValue()
+	if err != nil {
+		return nil, err
 	}
+	w.Value = req.GetValue()
+	w.TTL, err = timeToLive(w.bucket, req.GetTtl())
 	return w, err
+}
+
+// timeToLive is how long a put's value lives: as long as the put says, else as long as its bucket does; 0 is for ever.
+func timeToLive(b *state.Bucket, t *pb.TimeToLive) (time.Duration, error) {
+	ttl, ok := state.ResolveTTL(t, b.TTL)
+	switch _, inMs := t.GetKind().(*pb.TimeToLive_Ms); {
+	case ok:
+		return ttl, nil
+	case inMs:
+		return 0, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "a time to live of %d ms: it has 1 to %d", t.GetMs(), causal.MaxTTL.Milliseconds())
+	default:
+		return 0, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "a time to live that is neither a time nor none")
+	}
 }
 
 func (n *Node) checkDelete(req *pb.DeleteRequest) (*write, error) {
@@ -302,6 +317,7 @@ func (n *Node) coordinate(ctx context.Context, w *write, avoid []ring.NodeID) (*
 	resp := &pb.PutResponse{
 		Dot: dotProto(res.Version.Dot), Acknowledged: uint32(res.Received), Fallbacks: uint32(res.Fallbacks),
 		Versions: uint32(len(res.State.Versions)), Repeated: res.Repeated, Explain: n.explain(res.Trace),
+		ExpiresAtMs: res.Version.ExpiresAt.Millis(),
 	}
 	// A version vector can't tell this write from siblings minted here before it: only a writer that
 	// has replaced them all may get a context without reading. What stands alone may also be a version that replaced

@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/binary"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -38,6 +39,8 @@ type Bucket struct {
 	Policy     causal.Policy
 	// Sync: a replica acknowledges a write after its fsync, unless the request asks otherwise.
 	Sync bool
+	// TTL is how long a value lives whose put doesn't say; 0: for ever.
+	TTL time.Duration
 
 	wire *pb.Bucket
 }
@@ -67,6 +70,7 @@ func newBucket(e *pb.BucketEntry) *Bucket {
 		N: n, R: r, W: wq,
 		Policy: causal.Siblings,
 		Sync:   w.GetDurability() == pb.Durability_DURABILITY_SYNC,
+		TTL:    millis(w.GetTtlMs()),
 		wire:   w,
 	}
 	if w.GetConflict() == pb.ConflictPolicy_CONFLICT_POLICY_LWW {
@@ -101,13 +105,35 @@ func Resolve(c *pb.Consistency, n int) (replicas int, ok bool) {
 	return replicas, replicas >= 1 && replicas <= n
 }
 
+// ResolveTTL turns what a request says of a time to live into one, 0 for none; def is what it gets that says nothing. ok
+// is false when there is no such time.
+func ResolveTTL(t *pb.TimeToLive, def time.Duration) (ttl time.Duration, ok bool) {
+	switch k := t.GetKind().(type) {
+	case *pb.TimeToLive_Ms:
+		if !causal.CheckTTL(k.Ms) {
+			return 0, false
+		}
+		return millis(k.Ms), true
+	case *pb.TimeToLive_None:
+		return 0, k.None
+	default:
+		return def, true
+	}
+}
+
+// millis is a duration of so many milliseconds, which causal.CheckTTL has passed.
+func millis(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
+
+// ttlBounds is what a bucket's time to live must be, for messages.
+const ttlBounds = "must be 1 ms to 36,500 days, or none"
+
 // normalize fills what a request to create a bucket leaves out and checks the rest against a cluster of so
 // many members. Id and times stay unset.
 func normalize(in *pb.Bucket, members int) (*pb.Bucket, error) {
 	out := &pb.Bucket{
 		Name: in.GetName(), N: in.GetN(),
 		R: level(in.GetR()), W: level(in.GetW()),
-		Conflict: in.GetConflict(), Durability: in.GetDurability(),
+		Conflict: in.GetConflict(), Durability: in.GetDurability(), TtlMs: in.GetTtlMs(),
 	}
 	if out.N == 0 {
 		out.N = uint32(min(defaultReplicas, members))
@@ -163,6 +189,9 @@ func checkSettings(b *pb.Bucket) error {
 	default:
 		return invalid("durability", "must be sync or memory")
 	}
+	if ms := b.GetTtlMs(); ms != 0 && !causal.CheckTTL(ms) {
+		return invalid("ttl", ttlBounds)
+	}
 	return nil
 }
 
@@ -188,5 +217,6 @@ func sameSettings(a, b *pb.Bucket) bool {
 	aw, _ := Resolve(a.GetW(), n)
 	bw, _ := Resolve(b.GetW(), n)
 	return a.GetN() == b.GetN() && ar == br && aw == bw &&
-		a.GetConflict() == b.GetConflict() && a.GetDurability() == b.GetDurability()
+		a.GetConflict() == b.GetConflict() && a.GetDurability() == b.GetDurability() &&
+		a.GetTtlMs() == b.GetTtlMs()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/starling-db/starling/causal"
 	pb "github.com/starling-db/starling/proto/starling/v1"
@@ -29,12 +30,12 @@ func TestBucketIDs(t *testing.T) {
 }
 
 func TestBucketsAreResolved(t *testing.T) {
-	w, err := normalize(&pb.Bucket{Name: "b", N: 5, R: numbered(1), Conflict: pb.ConflictPolicy_CONFLICT_POLICY_LWW, Durability: pb.Durability_DURABILITY_MEMORY}, 5)
+	w, err := normalize(&pb.Bucket{Name: "b", N: 5, R: numbered(1), Conflict: pb.ConflictPolicy_CONFLICT_POLICY_LWW, Durability: pb.Durability_DURABILITY_MEMORY, TtlMs: 1500}, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := newBucket(&pb.BucketEntry{Bucket: w, Generation: 3})
-	if b.N != 5 || b.R != 1 || b.W != 3 || b.Policy != causal.LastWriteWins || b.Sync || b.Generation != 3 {
+	if b.N != 5 || b.R != 1 || b.W != 3 || b.Policy != causal.LastWriteWins || b.Sync || b.Generation != 3 || b.TTL != 1500*time.Millisecond {
 		t.Errorf("resolved to %+v", b)
 	}
 	p := b.Proto()
@@ -59,6 +60,9 @@ func TestImpossibleSettingsAreRefused(t *testing.T) {
 		"huge r":          {Name: "b", R: numbered(1<<32 - 1)},
 		"conflict":        {Name: "b", Conflict: 9},
 		"durability":      {Name: "b", Durability: 9},
+		"negative ttl":    {Name: "b", TtlMs: -1},
+		"ttl beyond":      {Name: "b", TtlMs: causal.MaxTTL.Milliseconds() + 1},
+		"huge ttl":        {Name: "b", TtlMs: 1<<63 - 1},
 	} {
 		if _, err := normalize(in, 5); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", what, err)
@@ -77,4 +81,30 @@ func numbered(n uint32) *pb.Consistency {
 
 func leveled(l pb.Level) *pb.Consistency {
 	return &pb.Consistency{Kind: &pb.Consistency_Level{Level: l}}
+}
+
+func TestResolveTTL(t *testing.T) {
+	ms := func(n int64) *pb.TimeToLive { return &pb.TimeToLive{Kind: &pb.TimeToLive_Ms{Ms: n}} }
+	none := func(b bool) *pb.TimeToLive { return &pb.TimeToLive{Kind: &pb.TimeToLive_None{None: b}} }
+	for _, c := range []struct {
+		in   *pb.TimeToLive
+		want time.Duration
+		ok   bool
+	}{
+		{nil, time.Hour, true},
+		{&pb.TimeToLive{}, time.Hour, true},
+		{none(true), 0, true},
+		{none(false), 0, false},
+		{ms(1), time.Millisecond, true},
+		{ms(causal.MaxTTL.Milliseconds()), causal.MaxTTL, true},
+		{ms(causal.MaxTTL.Milliseconds() + 1), 0, false},
+		{ms(0), 0, false},
+		{ms(-1), 0, false},
+		{ms(-1 << 63), 0, false},
+		{ms(1<<63 - 1), 0, false},
+	} {
+		if got, ok := ResolveTTL(c.in, time.Hour); got != c.want || ok != c.ok {
+			t.Errorf("%v: %v, %t", c.in, got, ok)
+		}
+	}
 }

@@ -63,7 +63,7 @@ func (m *Manager) Create(ctx context.Context, in *pb.Bucket) (b *Bucket, created
 	return nil, false, fmt.Errorf("create bucket %q: other requests kept creating and dropping it; try again", want.GetName())
 }
 
-// Alter changes a bucket's default R and W and its durability; what is unset stays. Errors: ErrNotFounded,
+// Alter changes a bucket's default R and W, its durability and its time to live; what is unset stays. Errors: ErrNotFounded,
 // ErrUnknownBucket, *InvalidError, *MajorityError.
 func (m *Manager) Alter(ctx context.Context, req *pb.AlterBucketRequest) (*Bucket, error) {
 	release, err := m.begin(ctx, opAlter, req.GetName())
@@ -85,6 +85,11 @@ func (m *Manager) Alter(ctx context.Context, req *pb.AlterBucketRequest) (*Bucke
 	if d := req.GetDurability(); d != pb.Durability_DURABILITY_UNSPECIFIED {
 		next.Bucket.Durability = d
 	}
+	ttl, ok := ResolveTTL(req.GetTtl(), millis(next.GetBucket().GetTtlMs()))
+	if !ok {
+		return nil, &InvalidError{req.GetName(), "ttl", ttlBounds}
+	}
+	next.Bucket.TtlMs = ttl.Milliseconds()
 	if err := checkSettings(next.GetBucket()); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -34,6 +35,24 @@ func TestBucketsAreCreatedAlteredAndDropped(t *testing.T) {
 	}
 	if _, err := c.node(2).Alter(ctx, &pb.AlterBucketRequest{Name: "b", R: numbered(3)}); !errors.Is(err, ErrInvalid) {
 		t.Fatalf("alter R beyond N: %v", err)
+	}
+	for _, step := range []struct {
+		ttl  *pb.TimeToLive
+		want time.Duration
+	}{
+		{&pb.TimeToLive{Kind: &pb.TimeToLive_Ms{Ms: 60_000}}, time.Minute},
+		{nil, time.Minute},
+		{&pb.TimeToLive{Kind: &pb.TimeToLive_None{None: true}}, 0},
+	} {
+		if altered, err := c.node(2).Alter(ctx, &pb.AlterBucketRequest{Name: "b", Ttl: step.ttl}); err != nil || altered.TTL != step.want || altered.W != 1 {
+			t.Fatalf("alter to %v: %+v, %v", step.ttl, altered, err)
+		}
+	}
+	if _, err := c.node(2).Alter(ctx, &pb.AlterBucketRequest{Name: "b", Ttl: &pb.TimeToLive{Kind: &pb.TimeToLive_Ms{}}}); !errors.Is(err, ErrInvalid) {
+		t.Fatalf("alter to a time to live of nothing: %v", err)
+	}
+	if _, _, err := c.node(2).Create(ctx, &pb.Bucket{Name: "b", N: 2, W: leveled(pb.Level_LEVEL_ONE), Durability: pb.Durability_DURABILITY_MEMORY, TtlMs: 1}); !errors.Is(err, ErrBucketExists) {
+		t.Fatalf("create it again, with a time to live: %v", err)
 	}
 	if err := c.node(2).Drop(ctx, "b"); err != nil {
 		t.Fatalf("drop: %v", err)

@@ -1045,8 +1045,10 @@ type Bucket struct {
 	// Unset: sync.
 	Durability Durability `protobuf:"varint,7,opt,name=durability,proto3,enum=starling.v1.Durability" json:"durability,omitempty"`
 	// When it was created and last altered, as an HLC.
-	CreatedHlc    uint64 `protobuf:"fixed64,8,opt,name=created_hlc,json=createdHlc,proto3" json:"created_hlc,omitempty"`
-	AlteredHlc    uint64 `protobuf:"fixed64,9,opt,name=altered_hlc,json=alteredHlc,proto3" json:"altered_hlc,omitempty"`
+	CreatedHlc uint64 `protobuf:"fixed64,8,opt,name=created_hlc,json=createdHlc,proto3" json:"created_hlc,omitempty"`
+	AlteredHlc uint64 `protobuf:"fixed64,9,opt,name=altered_hlc,json=alteredHlc,proto3" json:"altered_hlc,omitempty"`
+	// Time to live of values whose put says nothing, in milliseconds, bounded as in TimeToLive. 0: they never expire.
+	TtlMs         int64 `protobuf:"varint,10,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1140,6 +1142,13 @@ func (x *Bucket) GetCreatedHlc() uint64 {
 func (x *Bucket) GetAlteredHlc() uint64 {
 	if x != nil {
 		return x.AlteredHlc
+	}
+	return 0
+}
+
+func (x *Bucket) GetTtlMs() int64 {
+	if x != nil {
+		return x.TtlMs
 	}
 	return 0
 }
@@ -1245,9 +1254,11 @@ type AlterBucketRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What is unset stays.
-	R             *Consistency `protobuf:"bytes,2,opt,name=r,proto3" json:"r,omitempty"`
-	W             *Consistency `protobuf:"bytes,3,opt,name=w,proto3" json:"w,omitempty"`
-	Durability    Durability   `protobuf:"varint,4,opt,name=durability,proto3,enum=starling.v1.Durability" json:"durability,omitempty"`
+	R          *Consistency `protobuf:"bytes,2,opt,name=r,proto3" json:"r,omitempty"`
+	W          *Consistency `protobuf:"bytes,3,opt,name=w,proto3" json:"w,omitempty"`
+	Durability Durability   `protobuf:"varint,4,opt,name=durability,proto3,enum=starling.v1.Durability" json:"durability,omitempty"`
+	// Holds for values that are written from then on.
+	Ttl           *TimeToLive `protobuf:"bytes,5,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1308,6 +1319,13 @@ func (x *AlterBucketRequest) GetDurability() Durability {
 		return x.Durability
 	}
 	return Durability_DURABILITY_UNSPECIFIED
+}
+
+func (x *AlterBucketRequest) GetTtl() *TimeToLive {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
 }
 
 type AlterBucketResponse struct {
@@ -1608,7 +1626,7 @@ const file_starling_v1_cluster_proto_rawDesc = "" +
 	"\x06target\x18\x04 \x01(\tR\x06target\x12\x14\n" +
 	"\x05items\x18\x05 \x01(\x04R\x05items\x12\x14\n" +
 	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\x12\x1b\n" +
-	"\toldest_ms\x18\a \x01(\x03R\boldestMs\"\xbe\x02\n" +
+	"\toldest_ms\x18\a \x01(\x03R\boldestMs\"\xd5\x02\n" +
 	"\x06Bucket\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x06R\x02id\x12\f\n" +
@@ -1622,19 +1640,22 @@ const file_starling_v1_cluster_proto_rawDesc = "" +
 	"\vcreated_hlc\x18\b \x01(\x06R\n" +
 	"createdHlc\x12\x1f\n" +
 	"\valtered_hlc\x18\t \x01(\x06R\n" +
-	"alteredHlc\"B\n" +
+	"alteredHlc\x12\x15\n" +
+	"\x06ttl_ms\x18\n" +
+	" \x01(\x03R\x05ttlMs\"B\n" +
 	"\x13CreateBucketRequest\x12+\n" +
 	"\x06bucket\x18\x01 \x01(\v2\x13.starling.v1.BucketR\x06bucket\"]\n" +
 	"\x14CreateBucketResponse\x12+\n" +
 	"\x06bucket\x18\x01 \x01(\v2\x13.starling.v1.BucketR\x06bucket\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"\xb1\x01\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"\xdc\x01\n" +
 	"\x12AlterBucketRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12&\n" +
 	"\x01r\x18\x02 \x01(\v2\x18.starling.v1.ConsistencyR\x01r\x12&\n" +
 	"\x01w\x18\x03 \x01(\v2\x18.starling.v1.ConsistencyR\x01w\x127\n" +
 	"\n" +
 	"durability\x18\x04 \x01(\x0e2\x17.starling.v1.DurabilityR\n" +
-	"durability\"B\n" +
+	"durability\x12)\n" +
+	"\x03ttl\x18\x05 \x01(\v2\x17.starling.v1.TimeToLiveR\x03ttl\"B\n" +
 	"\x13AlterBucketResponse\x12+\n" +
 	"\x06bucket\x18\x01 \x01(\v2\x13.starling.v1.BucketR\x06bucket\"\x14\n" +
 	"\x12ListBucketsRequest\"D\n" +
@@ -1700,6 +1721,7 @@ var file_starling_v1_cluster_proto_goTypes = []any{
 	(*Consistency)(nil),          // 22: starling.v1.Consistency
 	(ConflictPolicy)(0),          // 23: starling.v1.ConflictPolicy
 	(Durability)(0),              // 24: starling.v1.Durability
+	(*TimeToLive)(nil),           // 25: starling.v1.TimeToLive
 }
 var file_starling_v1_cluster_proto_depIdxs = []int32{
 	3,  // 0: starling.v1.StatusResponse.nodes:type_name -> starling.v1.NodeStatus
@@ -1719,29 +1741,30 @@ var file_starling_v1_cluster_proto_depIdxs = []int32{
 	22, // 14: starling.v1.AlterBucketRequest.r:type_name -> starling.v1.Consistency
 	22, // 15: starling.v1.AlterBucketRequest.w:type_name -> starling.v1.Consistency
 	24, // 16: starling.v1.AlterBucketRequest.durability:type_name -> starling.v1.Durability
-	13, // 17: starling.v1.AlterBucketResponse.bucket:type_name -> starling.v1.Bucket
-	13, // 18: starling.v1.ListBucketsResponse.buckets:type_name -> starling.v1.Bucket
-	1,  // 19: starling.v1.Cluster.Status:input_type -> starling.v1.StatusRequest
-	4,  // 20: starling.v1.Cluster.Ring:input_type -> starling.v1.RingRequest
-	7,  // 21: starling.v1.Cluster.Locate:input_type -> starling.v1.LocateRequest
-	10, // 22: starling.v1.Cluster.Hints:input_type -> starling.v1.HintsRequest
-	14, // 23: starling.v1.Cluster.CreateBucket:input_type -> starling.v1.CreateBucketRequest
-	16, // 24: starling.v1.Cluster.AlterBucket:input_type -> starling.v1.AlterBucketRequest
-	18, // 25: starling.v1.Cluster.ListBuckets:input_type -> starling.v1.ListBucketsRequest
-	20, // 26: starling.v1.Cluster.DropBucket:input_type -> starling.v1.DropBucketRequest
-	2,  // 27: starling.v1.Cluster.Status:output_type -> starling.v1.StatusResponse
-	5,  // 28: starling.v1.Cluster.Ring:output_type -> starling.v1.RingResponse
-	8,  // 29: starling.v1.Cluster.Locate:output_type -> starling.v1.LocateResponse
-	11, // 30: starling.v1.Cluster.Hints:output_type -> starling.v1.HintsResponse
-	15, // 31: starling.v1.Cluster.CreateBucket:output_type -> starling.v1.CreateBucketResponse
-	17, // 32: starling.v1.Cluster.AlterBucket:output_type -> starling.v1.AlterBucketResponse
-	19, // 33: starling.v1.Cluster.ListBuckets:output_type -> starling.v1.ListBucketsResponse
-	21, // 34: starling.v1.Cluster.DropBucket:output_type -> starling.v1.DropBucketResponse
-	27, // [27:35] is the sub-list for method output_type
-	19, // [19:27] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	25, // 17: starling.v1.AlterBucketRequest.ttl:type_name -> starling.v1.TimeToLive
+	13, // 18: starling.v1.AlterBucketResponse.bucket:type_name -> starling.v1.Bucket
+	13, // 19: starling.v1.ListBucketsResponse.buckets:type_name -> starling.v1.Bucket
+	1,  // 20: starling.v1.Cluster.Status:input_type -> starling.v1.StatusRequest
+	4,  // 21: starling.v1.Cluster.Ring:input_type -> starling.v1.RingRequest
+	7,  // 22: starling.v1.Cluster.Locate:input_type -> starling.v1.LocateRequest
+	10, // 23: starling.v1.Cluster.Hints:input_type -> starling.v1.HintsRequest
+	14, // 24: starling.v1.Cluster.CreateBucket:input_type -> starling.v1.CreateBucketRequest
+	16, // 25: starling.v1.Cluster.AlterBucket:input_type -> starling.v1.AlterBucketRequest
+	18, // 26: starling.v1.Cluster.ListBuckets:input_type -> starling.v1.ListBucketsRequest
+	20, // 27: starling.v1.Cluster.DropBucket:input_type -> starling.v1.DropBucketRequest
+	2,  // 28: starling.v1.Cluster.Status:output_type -> starling.v1.StatusResponse
+	5,  // 29: starling.v1.Cluster.Ring:output_type -> starling.v1.RingResponse
+	8,  // 30: starling.v1.Cluster.Locate:output_type -> starling.v1.LocateResponse
+	11, // 31: starling.v1.Cluster.Hints:output_type -> starling.v1.HintsResponse
+	15, // 32: starling.v1.Cluster.CreateBucket:output_type -> starling.v1.CreateBucketResponse
+	17, // 33: starling.v1.Cluster.AlterBucket:output_type -> starling.v1.AlterBucketResponse
+	19, // 34: starling.v1.Cluster.ListBuckets:output_type -> starling.v1.ListBucketsResponse
+	21, // 35: starling.v1.Cluster.DropBucket:output_type -> starling.v1.DropBucketResponse
+	28, // [28:36] is the sub-list for method output_type
+	20, // [20:28] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_starling_v1_cluster_proto_init() }

@@ -48,7 +48,7 @@ type ClusterClient interface {
 	// CreateBucket makes a bucket, durably on a majority of the members. Creating it again with
 	// the same settings is no error.
 	CreateBucket(ctx context.Context, in *CreateBucketRequest, opts ...grpc.CallOption) (*CreateBucketResponse, error)
-	// AlterBucket changes what may change: default R and W, durability.
+	// AlterBucket changes what may change: default R and W, durability, time to live.
 	AlterBucket(ctx context.Context, in *AlterBucketRequest, opts ...grpc.CallOption) (*AlterBucketResponse, error)
 	ListBuckets(ctx context.Context, in *ListBucketsRequest, opts ...grpc.CallOption) (*ListBucketsResponse, error)
 	// DropBucket removes a bucket and, in time, its data. The bucket "default" can't be dropped.
@@ -160,7 +160,7 @@ type ClusterServer interface {
 	// CreateBucket makes a bucket, durably on a majority of the members. Creating it again with
 	// the same settings is no error.
 	CreateBucket(context.Context, *CreateBucketRequest) (*CreateBucketResponse, error)
-	// AlterBucket changes what may change: default R and W, durability.
+	// AlterBucket changes what may change: default R and W, durability, time to live.
 	AlterBucket(context.Context, *AlterBucketRequest) (*AlterBucketResponse, error)
 	ListBuckets(context.Context, *ListBucketsRequest) (*ListBucketsResponse, error)
 	// DropBucket removes a bucket and, in time, its data. The bucket "default" can't be dropped.

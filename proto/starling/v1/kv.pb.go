@@ -329,6 +329,94 @@ func (*Consistency_Level) isConsistency_Kind() {}
 
 func (*Consistency_Replicas) isConsistency_Kind() {}
 
+// TimeToLive says how long after it was written a value can be read. Unset means the bucket's default.
+//
+// The time counts from when a node dates the write, its clock's time in the dot, and the write keeps it over its retries.
+// From its end on reads take the value for absent, by the clock of the node that coordinates them.
+type TimeToLive struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*TimeToLive_Ms
+	//	*TimeToLive_None
+	Kind          isTimeToLive_Kind `protobuf_oneof:"kind"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimeToLive) Reset() {
+	*x = TimeToLive{}
+	mi := &file_starling_v1_kv_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimeToLive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimeToLive) ProtoMessage() {}
+
+func (x *TimeToLive) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_kv_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimeToLive.ProtoReflect.Descriptor instead.
+func (*TimeToLive) Descriptor() ([]byte, []int) {
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TimeToLive) GetKind() isTimeToLive_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *TimeToLive) GetMs() int64 {
+	if x != nil {
+		if x, ok := x.Kind.(*TimeToLive_Ms); ok {
+			return x.Ms
+		}
+	}
+	return 0
+}
+
+func (x *TimeToLive) GetNone() bool {
+	if x != nil {
+		if x, ok := x.Kind.(*TimeToLive_None); ok {
+			return x.None
+		}
+	}
+	return false
+}
+
+type isTimeToLive_Kind interface {
+	isTimeToLive_Kind()
+}
+
+type TimeToLive_Ms struct {
+	// Milliseconds, from 1 to 3,153,600,000,000 (100 years of 365 days). Others are refused.
+	Ms int64 `protobuf:"varint,1,opt,name=ms,proto3,oneof"`
+}
+
+type TimeToLive_None struct {
+	// True: the value never expires. False is refused.
+	None bool `protobuf:"varint,2,opt,name=none,proto3,oneof"`
+}
+
+func (*TimeToLive_Ms) isTimeToLive_Kind() {}
+
+func (*TimeToLive_None) isTimeToLive_Kind() {}
+
 // Dot names one write: the actor that minted it and the hybrid logical time it got.
 type Dot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -341,7 +429,7 @@ type Dot struct {
 
 func (x *Dot) Reset() {
 	*x = Dot{}
-	mi := &file_starling_v1_kv_proto_msgTypes[1]
+	mi := &file_starling_v1_kv_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -353,7 +441,7 @@ func (x *Dot) String() string {
 func (*Dot) ProtoMessage() {}
 
 func (x *Dot) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[1]
+	mi := &file_starling_v1_kv_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -366,7 +454,7 @@ func (x *Dot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dot.ProtoReflect.Descriptor instead.
 func (*Dot) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{1}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Dot) GetActor() uint64 {
@@ -391,14 +479,16 @@ type Version struct {
 	Value     []byte `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	Tombstone bool   `protobuf:"varint,3,opt,name=tombstone,proto3" json:"tombstone,omitempty"`
 	// 16 bytes, a UUIDv7.
-	RequestId     []byte `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId []byte `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// When it expires, milliseconds since 1970. 0: never.
+	ExpiresAtMs   int64 `protobuf:"varint,5,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_starling_v1_kv_proto_msgTypes[2]
+	mi := &file_starling_v1_kv_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -410,7 +500,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[2]
+	mi := &file_starling_v1_kv_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -423,7 +513,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{2}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Version) GetDot() *Dot {
@@ -454,6 +544,13 @@ func (x *Version) GetRequestId() []byte {
 	return nil
 }
 
+func (x *Version) GetExpiresAtMs() int64 {
+	if x != nil {
+		return x.ExpiresAtMs
+	}
+	return 0
+}
+
 // ItemKey addresses an item within a bucket.
 type ItemKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -467,7 +564,7 @@ type ItemKey struct {
 
 func (x *ItemKey) Reset() {
 	*x = ItemKey{}
-	mi := &file_starling_v1_kv_proto_msgTypes[3]
+	mi := &file_starling_v1_kv_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +576,7 @@ func (x *ItemKey) String() string {
 func (*ItemKey) ProtoMessage() {}
 
 func (x *ItemKey) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[3]
+	mi := &file_starling_v1_kv_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +589,7 @@ func (x *ItemKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemKey.ProtoReflect.Descriptor instead.
 func (*ItemKey) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{3}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ItemKey) GetPartitionKey() []byte {
@@ -523,7 +620,7 @@ type WriteOptions struct {
 
 func (x *WriteOptions) Reset() {
 	*x = WriteOptions{}
-	mi := &file_starling_v1_kv_proto_msgTypes[4]
+	mi := &file_starling_v1_kv_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +632,7 @@ func (x *WriteOptions) String() string {
 func (*WriteOptions) ProtoMessage() {}
 
 func (x *WriteOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[4]
+	mi := &file_starling_v1_kv_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +645,7 @@ func (x *WriteOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteOptions.ProtoReflect.Descriptor instead.
 func (*WriteOptions) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{4}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WriteOptions) GetW() *Consistency {
@@ -592,7 +689,7 @@ type ReadOptions struct {
 
 func (x *ReadOptions) Reset() {
 	*x = ReadOptions{}
-	mi := &file_starling_v1_kv_proto_msgTypes[5]
+	mi := &file_starling_v1_kv_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +701,7 @@ func (x *ReadOptions) String() string {
 func (*ReadOptions) ProtoMessage() {}
 
 func (x *ReadOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[5]
+	mi := &file_starling_v1_kv_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +714,7 @@ func (x *ReadOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOptions.ProtoReflect.Descriptor instead.
 func (*ReadOptions) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{5}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ReadOptions) GetR() *Consistency {
@@ -651,15 +748,17 @@ type PutRequest struct {
 	// A UUIDv7 of 16 bytes, made by the client once for this put and kept over its retries; its
 	// time is the client's estimate of the server's clock. Empty: the server draws one, and the put
 	// can't be retried safely.
-	RequestId     []byte        `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Options       *WriteOptions `protobuf:"bytes,6,opt,name=options,proto3" json:"options,omitempty"`
+	RequestId []byte        `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Options   *WriteOptions `protobuf:"bytes,6,opt,name=options,proto3" json:"options,omitempty"`
+	// It is not inherited from the versions that the put replaces.
+	Ttl           *TimeToLive `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_starling_v1_kv_proto_msgTypes[6]
+	mi := &file_starling_v1_kv_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +770,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[6]
+	mi := &file_starling_v1_kv_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +783,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{6}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PutRequest) GetBucket() string {
@@ -729,6 +828,13 @@ func (x *PutRequest) GetOptions() *WriteOptions {
 	return nil
 }
 
+func (x *PutRequest) GetTtl() *TimeToLive {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
 type PutResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Dot   *Dot                   `protobuf:"bytes,1,opt,name=dot,proto3" json:"dot,omitempty"`
@@ -738,10 +844,13 @@ type PutResponse struct {
 	// Acknowledgements received when the call returned, and how many of them were fallbacks.
 	Acknowledged uint32 `protobuf:"varint,3,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	Fallbacks    uint32 `protobuf:"varint,4,opt,name=fallbacks,proto3" json:"fallbacks,omitempty"`
-	// The number of versions of the item, this one included, on the node that coordinated the write.
+	// The number of versions of the item, this one included, on the node that coordinated the write. Those that have
+	// expired count.
 	Versions uint32 `protobuf:"varint,5,opt,name=versions,proto3" json:"versions,omitempty"`
 	// The request id was known already: this was a retry of a write that had taken place.
-	Repeated      bool     `protobuf:"varint,6,opt,name=repeated,proto3" json:"repeated,omitempty"`
+	Repeated bool `protobuf:"varint,6,opt,name=repeated,proto3" json:"repeated,omitempty"`
+	// When the written version expires, milliseconds since 1970. 0: never, or it was replaced before this retry came.
+	ExpiresAtMs   int64    `protobuf:"varint,7,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
 	Explain       *Explain `protobuf:"bytes,15,opt,name=explain,proto3" json:"explain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -749,7 +858,7 @@ type PutResponse struct {
 
 func (x *PutResponse) Reset() {
 	*x = PutResponse{}
-	mi := &file_starling_v1_kv_proto_msgTypes[7]
+	mi := &file_starling_v1_kv_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +870,7 @@ func (x *PutResponse) String() string {
 func (*PutResponse) ProtoMessage() {}
 
 func (x *PutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[7]
+	mi := &file_starling_v1_kv_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +883,7 @@ func (x *PutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResponse.ProtoReflect.Descriptor instead.
 func (*PutResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{7}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PutResponse) GetDot() *Dot {
@@ -819,6 +928,13 @@ func (x *PutResponse) GetRepeated() bool {
 	return false
 }
 
+func (x *PutResponse) GetExpiresAtMs() int64 {
+	if x != nil {
+		return x.ExpiresAtMs
+	}
+	return 0
+}
+
 func (x *PutResponse) GetExplain() *Explain {
 	if x != nil {
 		return x.Explain
@@ -837,7 +953,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_starling_v1_kv_proto_msgTypes[8]
+	mi := &file_starling_v1_kv_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +965,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[8]
+	mi := &file_starling_v1_kv_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +978,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{8}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetRequest) GetBucket() string {
@@ -889,9 +1005,9 @@ func (x *GetRequest) GetOptions() *ReadOptions {
 type GetResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Live versions in the order of (HLC, actor); more than one means siblings. Tombstones are left
-	// out, unless siblings of a live version.
+	// out, unless siblings of a live version. Expired versions always are.
 	Versions []*Version `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
-	// Covers all versions above and any tombstone. Empty when the item was never written.
+	// Covers all versions above and any tombstone or expired version. Empty when the item was never written.
 	Context []byte `protobuf:"bytes,2,opt,name=context,proto3" json:"context,omitempty"`
 	// Replies received, and how many of them came from fallbacks.
 	Answered      uint32   `protobuf:"varint,3,opt,name=answered,proto3" json:"answered,omitempty"`
@@ -903,7 +1019,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_starling_v1_kv_proto_msgTypes[9]
+	mi := &file_starling_v1_kv_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1031,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[9]
+	mi := &file_starling_v1_kv_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1044,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{9}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetResponse) GetVersions() []*Version {
@@ -981,7 +1097,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_starling_v1_kv_proto_msgTypes[10]
+	mi := &file_starling_v1_kv_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -993,7 +1109,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[10]
+	mi := &file_starling_v1_kv_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1006,7 +1122,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{10}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteRequest) GetBucket() string {
@@ -1061,7 +1177,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_starling_v1_kv_proto_msgTypes[11]
+	mi := &file_starling_v1_kv_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1189,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[11]
+	mi := &file_starling_v1_kv_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1202,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{11}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteResponse) GetDot() *Dot {
@@ -1151,7 +1267,7 @@ type BatchPutRequest struct {
 
 func (x *BatchPutRequest) Reset() {
 	*x = BatchPutRequest{}
-	mi := &file_starling_v1_kv_proto_msgTypes[12]
+	mi := &file_starling_v1_kv_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1163,7 +1279,7 @@ func (x *BatchPutRequest) String() string {
 func (*BatchPutRequest) ProtoMessage() {}
 
 func (x *BatchPutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[12]
+	mi := &file_starling_v1_kv_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1176,7 +1292,7 @@ func (x *BatchPutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchPutRequest.ProtoReflect.Descriptor instead.
 func (*BatchPutRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{12}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *BatchPutRequest) GetBucket() string {
@@ -1206,13 +1322,14 @@ type BatchPutItem struct {
 	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	Context       []byte                 `protobuf:"bytes,3,opt,name=context,proto3" json:"context,omitempty"`
 	RequestId     []byte                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Ttl           *TimeToLive            `protobuf:"bytes,5,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchPutItem) Reset() {
 	*x = BatchPutItem{}
-	mi := &file_starling_v1_kv_proto_msgTypes[13]
+	mi := &file_starling_v1_kv_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1341,7 @@ func (x *BatchPutItem) String() string {
 func (*BatchPutItem) ProtoMessage() {}
 
 func (x *BatchPutItem) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[13]
+	mi := &file_starling_v1_kv_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1354,7 @@ func (x *BatchPutItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchPutItem.ProtoReflect.Descriptor instead.
 func (*BatchPutItem) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{13}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *BatchPutItem) GetKey() *ItemKey {
@@ -1268,6 +1385,13 @@ func (x *BatchPutItem) GetRequestId() []byte {
 	return nil
 }
 
+func (x *BatchPutItem) GetTtl() *TimeToLive {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
 type BatchPutResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As many as items, in their order.
@@ -1278,7 +1402,7 @@ type BatchPutResponse struct {
 
 func (x *BatchPutResponse) Reset() {
 	*x = BatchPutResponse{}
-	mi := &file_starling_v1_kv_proto_msgTypes[14]
+	mi := &file_starling_v1_kv_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1414,7 @@ func (x *BatchPutResponse) String() string {
 func (*BatchPutResponse) ProtoMessage() {}
 
 func (x *BatchPutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[14]
+	mi := &file_starling_v1_kv_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1427,7 @@ func (x *BatchPutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchPutResponse.ProtoReflect.Descriptor instead.
 func (*BatchPutResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{14}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BatchPutResponse) GetResults() []*BatchPutResult {
@@ -1326,7 +1450,7 @@ type BatchPutResult struct {
 
 func (x *BatchPutResult) Reset() {
 	*x = BatchPutResult{}
-	mi := &file_starling_v1_kv_proto_msgTypes[15]
+	mi := &file_starling_v1_kv_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1462,7 @@ func (x *BatchPutResult) String() string {
 func (*BatchPutResult) ProtoMessage() {}
 
 func (x *BatchPutResult) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[15]
+	mi := &file_starling_v1_kv_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1475,7 @@ func (x *BatchPutResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchPutResult.ProtoReflect.Descriptor instead.
 func (*BatchPutResult) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{15}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *BatchPutResult) GetResult() isBatchPutResult_Result {
@@ -1407,7 +1531,7 @@ type BatchGetRequest struct {
 
 func (x *BatchGetRequest) Reset() {
 	*x = BatchGetRequest{}
-	mi := &file_starling_v1_kv_proto_msgTypes[16]
+	mi := &file_starling_v1_kv_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1543,7 @@ func (x *BatchGetRequest) String() string {
 func (*BatchGetRequest) ProtoMessage() {}
 
 func (x *BatchGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[16]
+	mi := &file_starling_v1_kv_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1556,7 @@ func (x *BatchGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{16}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BatchGetRequest) GetBucket() string {
@@ -1466,7 +1590,7 @@ type BatchGetResponse struct {
 
 func (x *BatchGetResponse) Reset() {
 	*x = BatchGetResponse{}
-	mi := &file_starling_v1_kv_proto_msgTypes[17]
+	mi := &file_starling_v1_kv_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1602,7 @@ func (x *BatchGetResponse) String() string {
 func (*BatchGetResponse) ProtoMessage() {}
 
 func (x *BatchGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[17]
+	mi := &file_starling_v1_kv_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1615,7 @@ func (x *BatchGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{17}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BatchGetResponse) GetResults() []*BatchGetResult {
@@ -1514,7 +1638,7 @@ type BatchGetResult struct {
 
 func (x *BatchGetResult) Reset() {
 	*x = BatchGetResult{}
-	mi := &file_starling_v1_kv_proto_msgTypes[18]
+	mi := &file_starling_v1_kv_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1650,7 @@ func (x *BatchGetResult) String() string {
 func (*BatchGetResult) ProtoMessage() {}
 
 func (x *BatchGetResult) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[18]
+	mi := &file_starling_v1_kv_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1663,7 @@ func (x *BatchGetResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetResult.ProtoReflect.Descriptor instead.
 func (*BatchGetResult) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{18}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BatchGetResult) GetResult() isBatchGetResult_Result {
@@ -1605,7 +1729,7 @@ type QueryRequest struct {
 
 func (x *QueryRequest) Reset() {
 	*x = QueryRequest{}
-	mi := &file_starling_v1_kv_proto_msgTypes[19]
+	mi := &file_starling_v1_kv_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1741,7 @@ func (x *QueryRequest) String() string {
 func (*QueryRequest) ProtoMessage() {}
 
 func (x *QueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[19]
+	mi := &file_starling_v1_kv_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1754,7 @@ func (x *QueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRequest.ProtoReflect.Descriptor instead.
 func (*QueryRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{19}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *QueryRequest) GetBucket() string {
@@ -1702,7 +1826,7 @@ type Item struct {
 
 func (x *Item) Reset() {
 	*x = Item{}
-	mi := &file_starling_v1_kv_proto_msgTypes[20]
+	mi := &file_starling_v1_kv_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1714,7 +1838,7 @@ func (x *Item) String() string {
 func (*Item) ProtoMessage() {}
 
 func (x *Item) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[20]
+	mi := &file_starling_v1_kv_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1727,7 +1851,7 @@ func (x *Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Item.ProtoReflect.Descriptor instead.
 func (*Item) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{20}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Item) GetKey() *ItemKey {
@@ -1763,7 +1887,7 @@ type QueryResponse struct {
 
 func (x *QueryResponse) Reset() {
 	*x = QueryResponse{}
-	mi := &file_starling_v1_kv_proto_msgTypes[21]
+	mi := &file_starling_v1_kv_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1775,7 +1899,7 @@ func (x *QueryResponse) String() string {
 func (*QueryResponse) ProtoMessage() {}
 
 func (x *QueryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[21]
+	mi := &file_starling_v1_kv_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,7 +1912,7 @@ func (x *QueryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryResponse.ProtoReflect.Descriptor instead.
 func (*QueryResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{21}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *QueryResponse) GetItems() []*Item {
@@ -1828,7 +1952,7 @@ type ScanRequest struct {
 
 func (x *ScanRequest) Reset() {
 	*x = ScanRequest{}
-	mi := &file_starling_v1_kv_proto_msgTypes[22]
+	mi := &file_starling_v1_kv_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1964,7 @@ func (x *ScanRequest) String() string {
 func (*ScanRequest) ProtoMessage() {}
 
 func (x *ScanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[22]
+	mi := &file_starling_v1_kv_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1977,7 @@ func (x *ScanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
 func (*ScanRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{22}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ScanRequest) GetBucket() string {
@@ -1904,7 +2028,7 @@ type ScanResponse struct {
 
 func (x *ScanResponse) Reset() {
 	*x = ScanResponse{}
-	mi := &file_starling_v1_kv_proto_msgTypes[23]
+	mi := &file_starling_v1_kv_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +2040,7 @@ func (x *ScanResponse) String() string {
 func (*ScanResponse) ProtoMessage() {}
 
 func (x *ScanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[23]
+	mi := &file_starling_v1_kv_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +2053,7 @@ func (x *ScanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanResponse.ProtoReflect.Descriptor instead.
 func (*ScanResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{23}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ScanResponse) GetItems() []*Item {
@@ -1965,7 +2089,7 @@ type SessionRequests struct {
 
 func (x *SessionRequests) Reset() {
 	*x = SessionRequests{}
-	mi := &file_starling_v1_kv_proto_msgTypes[24]
+	mi := &file_starling_v1_kv_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2101,7 @@ func (x *SessionRequests) String() string {
 func (*SessionRequests) ProtoMessage() {}
 
 func (x *SessionRequests) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[24]
+	mi := &file_starling_v1_kv_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2114,7 @@ func (x *SessionRequests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequests.ProtoReflect.Descriptor instead.
 func (*SessionRequests) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{24}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SessionRequests) GetRequests() []*SessionRequest {
@@ -2022,7 +2146,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_starling_v1_kv_proto_msgTypes[25]
+	mi := &file_starling_v1_kv_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2158,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[25]
+	mi := &file_starling_v1_kv_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2171,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{25}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SessionRequest) GetId() uint64 {
@@ -2130,7 +2254,7 @@ type SessionReplies struct {
 
 func (x *SessionReplies) Reset() {
 	*x = SessionReplies{}
-	mi := &file_starling_v1_kv_proto_msgTypes[26]
+	mi := &file_starling_v1_kv_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2266,7 @@ func (x *SessionReplies) String() string {
 func (*SessionReplies) ProtoMessage() {}
 
 func (x *SessionReplies) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[26]
+	mi := &file_starling_v1_kv_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2279,7 @@ func (x *SessionReplies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionReplies.ProtoReflect.Descriptor instead.
 func (*SessionReplies) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{26}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SessionReplies) GetReplies() []*SessionReply {
@@ -2188,7 +2312,7 @@ type SessionReply struct {
 
 func (x *SessionReply) Reset() {
 	*x = SessionReply{}
-	mi := &file_starling_v1_kv_proto_msgTypes[27]
+	mi := &file_starling_v1_kv_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2324,7 @@ func (x *SessionReply) String() string {
 func (*SessionReply) ProtoMessage() {}
 
 func (x *SessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[27]
+	mi := &file_starling_v1_kv_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2337,7 @@ func (x *SessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionReply.ProtoReflect.Descriptor instead.
 func (*SessionReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{27}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SessionReply) GetId() uint64 {
@@ -2312,7 +2436,7 @@ type Explain struct {
 
 func (x *Explain) Reset() {
 	*x = Explain{}
-	mi := &file_starling_v1_kv_proto_msgTypes[28]
+	mi := &file_starling_v1_kv_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2448,7 @@ func (x *Explain) String() string {
 func (*Explain) ProtoMessage() {}
 
 func (x *Explain) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[28]
+	mi := &file_starling_v1_kv_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2461,7 @@ func (x *Explain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explain.ProtoReflect.Descriptor instead.
 func (*Explain) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{28}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Explain) GetCoordinatorId() []byte {
@@ -2453,7 +2577,7 @@ type ReplicaTrace struct {
 
 func (x *ReplicaTrace) Reset() {
 	*x = ReplicaTrace{}
-	mi := &file_starling_v1_kv_proto_msgTypes[29]
+	mi := &file_starling_v1_kv_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2465,7 +2589,7 @@ func (x *ReplicaTrace) String() string {
 func (*ReplicaTrace) ProtoMessage() {}
 
 func (x *ReplicaTrace) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_kv_proto_msgTypes[29]
+	mi := &file_starling_v1_kv_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2478,7 +2602,7 @@ func (x *ReplicaTrace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaTrace.ProtoReflect.Descriptor instead.
 func (*ReplicaTrace) Descriptor() ([]byte, []int) {
-	return file_starling_v1_kv_proto_rawDescGZIP(), []int{29}
+	return file_starling_v1_kv_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReplicaTrace) GetNodeId() []byte {
@@ -2573,16 +2697,22 @@ const file_starling_v1_kv_proto_rawDesc = "" +
 	"\vConsistency\x12*\n" +
 	"\x05level\x18\x01 \x01(\x0e2\x12.starling.v1.LevelH\x00R\x05level\x12\x1c\n" +
 	"\breplicas\x18\x02 \x01(\rH\x00R\breplicasB\x06\n" +
+	"\x04kind\"<\n" +
+	"\n" +
+	"TimeToLive\x12\x10\n" +
+	"\x02ms\x18\x01 \x01(\x03H\x00R\x02ms\x12\x14\n" +
+	"\x04none\x18\x02 \x01(\bH\x00R\x04noneB\x06\n" +
 	"\x04kind\"-\n" +
 	"\x03Dot\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\x06R\x05actor\x12\x10\n" +
-	"\x03hlc\x18\x02 \x01(\x06R\x03hlc\"\x80\x01\n" +
+	"\x03hlc\x18\x02 \x01(\x06R\x03hlc\"\xa4\x01\n" +
 	"\aVersion\x12\"\n" +
 	"\x03dot\x18\x01 \x01(\v2\x10.starling.v1.DotR\x03dot\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12\x1c\n" +
 	"\ttombstone\x18\x03 \x01(\bR\ttombstone\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\fR\trequestId\"I\n" +
+	"request_id\x18\x04 \x01(\fR\trequestId\x12\"\n" +
+	"\rexpires_at_ms\x18\x05 \x01(\x03R\vexpiresAtMs\"I\n" +
 	"\aItemKey\x12#\n" +
 	"\rpartition_key\x18\x01 \x01(\fR\fpartitionKey\x12\x19\n" +
 	"\bsort_key\x18\x02 \x01(\fR\asortKey\"\xb6\x01\n" +
@@ -2596,7 +2726,7 @@ const file_starling_v1_kv_proto_rawDesc = "" +
 	"\vReadOptions\x12&\n" +
 	"\x01r\x18\x01 \x01(\v2\x18.starling.v1.ConsistencyR\x01r\x12+\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x17.starling.v1.QuorumModeR\x04mode\x12\x18\n" +
-	"\aexplain\x18\x03 \x01(\bR\aexplain\"\xd0\x01\n" +
+	"\aexplain\x18\x03 \x01(\bR\aexplain\"\xfb\x01\n" +
 	"\n" +
 	"PutRequest\x12\x16\n" +
 	"\x06bucket\x18\x01 \x01(\tR\x06bucket\x12&\n" +
@@ -2605,14 +2735,16 @@ const file_starling_v1_kv_proto_rawDesc = "" +
 	"\acontext\x18\x04 \x01(\fR\acontext\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x05 \x01(\fR\trequestId\x123\n" +
-	"\aoptions\x18\x06 \x01(\v2\x19.starling.v1.WriteOptionsR\aoptions\"\xf5\x01\n" +
+	"\aoptions\x18\x06 \x01(\v2\x19.starling.v1.WriteOptionsR\aoptions\x12)\n" +
+	"\x03ttl\x18\a \x01(\v2\x17.starling.v1.TimeToLiveR\x03ttl\"\x99\x02\n" +
 	"\vPutResponse\x12\"\n" +
 	"\x03dot\x18\x01 \x01(\v2\x10.starling.v1.DotR\x03dot\x12\x18\n" +
 	"\acontext\x18\x02 \x01(\fR\acontext\x12\"\n" +
 	"\facknowledged\x18\x03 \x01(\rR\facknowledged\x12\x1c\n" +
 	"\tfallbacks\x18\x04 \x01(\rR\tfallbacks\x12\x1a\n" +
 	"\bversions\x18\x05 \x01(\rR\bversions\x12\x1a\n" +
-	"\brepeated\x18\x06 \x01(\bR\brepeated\x12.\n" +
+	"\brepeated\x18\x06 \x01(\bR\brepeated\x12\"\n" +
+	"\rexpires_at_ms\x18\a \x01(\x03R\vexpiresAtMs\x12.\n" +
 	"\aexplain\x18\x0f \x01(\v2\x14.starling.v1.ExplainR\aexplain\"\x80\x01\n" +
 	"\n" +
 	"GetRequest\x12\x16\n" +
@@ -2643,13 +2775,14 @@ const file_starling_v1_kv_proto_rawDesc = "" +
 	"\x0fBatchPutRequest\x12\x16\n" +
 	"\x06bucket\x18\x01 \x01(\tR\x06bucket\x12/\n" +
 	"\x05items\x18\x02 \x03(\v2\x19.starling.v1.BatchPutItemR\x05items\x123\n" +
-	"\aoptions\x18\x03 \x01(\v2\x19.starling.v1.WriteOptionsR\aoptions\"\x85\x01\n" +
+	"\aoptions\x18\x03 \x01(\v2\x19.starling.v1.WriteOptionsR\aoptions\"\xb0\x01\n" +
 	"\fBatchPutItem\x12&\n" +
 	"\x03key\x18\x01 \x01(\v2\x14.starling.v1.ItemKeyR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12\x18\n" +
 	"\acontext\x18\x03 \x01(\fR\acontext\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\fR\trequestId\"I\n" +
+	"request_id\x18\x04 \x01(\fR\trequestId\x12)\n" +
+	"\x03ttl\x18\x05 \x01(\v2\x17.starling.v1.TimeToLiveR\x03ttl\"I\n" +
 	"\x10BatchPutResponse\x125\n" +
 	"\aresults\x18\x01 \x03(\v2\x1b.starling.v1.BatchPutResultR\aresults\"r\n" +
 	"\x0eBatchPutResult\x12*\n" +
@@ -2790,115 +2923,118 @@ func file_starling_v1_kv_proto_rawDescGZIP() []byte {
 }
 
 var file_starling_v1_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_starling_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_starling_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_starling_v1_kv_proto_goTypes = []any{
 	(Level)(0),               // 0: starling.v1.Level
 	(QuorumMode)(0),          // 1: starling.v1.QuorumMode
 	(Durability)(0),          // 2: starling.v1.Durability
 	(ConflictPolicy)(0),      // 3: starling.v1.ConflictPolicy
 	(*Consistency)(nil),      // 4: starling.v1.Consistency
-	(*Dot)(nil),              // 5: starling.v1.Dot
-	(*Version)(nil),          // 6: starling.v1.Version
-	(*ItemKey)(nil),          // 7: starling.v1.ItemKey
-	(*WriteOptions)(nil),     // 8: starling.v1.WriteOptions
-	(*ReadOptions)(nil),      // 9: starling.v1.ReadOptions
-	(*PutRequest)(nil),       // 10: starling.v1.PutRequest
-	(*PutResponse)(nil),      // 11: starling.v1.PutResponse
-	(*GetRequest)(nil),       // 12: starling.v1.GetRequest
-	(*GetResponse)(nil),      // 13: starling.v1.GetResponse
-	(*DeleteRequest)(nil),    // 14: starling.v1.DeleteRequest
-	(*DeleteResponse)(nil),   // 15: starling.v1.DeleteResponse
-	(*BatchPutRequest)(nil),  // 16: starling.v1.BatchPutRequest
-	(*BatchPutItem)(nil),     // 17: starling.v1.BatchPutItem
-	(*BatchPutResponse)(nil), // 18: starling.v1.BatchPutResponse
-	(*BatchPutResult)(nil),   // 19: starling.v1.BatchPutResult
-	(*BatchGetRequest)(nil),  // 20: starling.v1.BatchGetRequest
-	(*BatchGetResponse)(nil), // 21: starling.v1.BatchGetResponse
-	(*BatchGetResult)(nil),   // 22: starling.v1.BatchGetResult
-	(*QueryRequest)(nil),     // 23: starling.v1.QueryRequest
-	(*Item)(nil),             // 24: starling.v1.Item
-	(*QueryResponse)(nil),    // 25: starling.v1.QueryResponse
-	(*ScanRequest)(nil),      // 26: starling.v1.ScanRequest
-	(*ScanResponse)(nil),     // 27: starling.v1.ScanResponse
-	(*SessionRequests)(nil),  // 28: starling.v1.SessionRequests
-	(*SessionRequest)(nil),   // 29: starling.v1.SessionRequest
-	(*SessionReplies)(nil),   // 30: starling.v1.SessionReplies
-	(*SessionReply)(nil),     // 31: starling.v1.SessionReply
-	(*Explain)(nil),          // 32: starling.v1.Explain
-	(*ReplicaTrace)(nil),     // 33: starling.v1.ReplicaTrace
-	(*status.Status)(nil),    // 34: google.rpc.Status
+	(*TimeToLive)(nil),       // 5: starling.v1.TimeToLive
+	(*Dot)(nil),              // 6: starling.v1.Dot
+	(*Version)(nil),          // 7: starling.v1.Version
+	(*ItemKey)(nil),          // 8: starling.v1.ItemKey
+	(*WriteOptions)(nil),     // 9: starling.v1.WriteOptions
+	(*ReadOptions)(nil),      // 10: starling.v1.ReadOptions
+	(*PutRequest)(nil),       // 11: starling.v1.PutRequest
+	(*PutResponse)(nil),      // 12: starling.v1.PutResponse
+	(*GetRequest)(nil),       // 13: starling.v1.GetRequest
+	(*GetResponse)(nil),      // 14: starling.v1.GetResponse
+	(*DeleteRequest)(nil),    // 15: starling.v1.DeleteRequest
+	(*DeleteResponse)(nil),   // 16: starling.v1.DeleteResponse
+	(*BatchPutRequest)(nil),  // 17: starling.v1.BatchPutRequest
+	(*BatchPutItem)(nil),     // 18: starling.v1.BatchPutItem
+	(*BatchPutResponse)(nil), // 19: starling.v1.BatchPutResponse
+	(*BatchPutResult)(nil),   // 20: starling.v1.BatchPutResult
+	(*BatchGetRequest)(nil),  // 21: starling.v1.BatchGetRequest
+	(*BatchGetResponse)(nil), // 22: starling.v1.BatchGetResponse
+	(*BatchGetResult)(nil),   // 23: starling.v1.BatchGetResult
+	(*QueryRequest)(nil),     // 24: starling.v1.QueryRequest
+	(*Item)(nil),             // 25: starling.v1.Item
+	(*QueryResponse)(nil),    // 26: starling.v1.QueryResponse
+	(*ScanRequest)(nil),      // 27: starling.v1.ScanRequest
+	(*ScanResponse)(nil),     // 28: starling.v1.ScanResponse
+	(*SessionRequests)(nil),  // 29: starling.v1.SessionRequests
+	(*SessionRequest)(nil),   // 30: starling.v1.SessionRequest
+	(*SessionReplies)(nil),   // 31: starling.v1.SessionReplies
+	(*SessionReply)(nil),     // 32: starling.v1.SessionReply
+	(*Explain)(nil),          // 33: starling.v1.Explain
+	(*ReplicaTrace)(nil),     // 34: starling.v1.ReplicaTrace
+	(*status.Status)(nil),    // 35: google.rpc.Status
 }
 var file_starling_v1_kv_proto_depIdxs = []int32{
 	0,  // 0: starling.v1.Consistency.level:type_name -> starling.v1.Level
-	5,  // 1: starling.v1.Version.dot:type_name -> starling.v1.Dot
+	6,  // 1: starling.v1.Version.dot:type_name -> starling.v1.Dot
 	4,  // 2: starling.v1.WriteOptions.w:type_name -> starling.v1.Consistency
 	1,  // 3: starling.v1.WriteOptions.mode:type_name -> starling.v1.QuorumMode
 	2,  // 4: starling.v1.WriteOptions.durability:type_name -> starling.v1.Durability
 	4,  // 5: starling.v1.ReadOptions.r:type_name -> starling.v1.Consistency
 	1,  // 6: starling.v1.ReadOptions.mode:type_name -> starling.v1.QuorumMode
-	7,  // 7: starling.v1.PutRequest.key:type_name -> starling.v1.ItemKey
-	8,  // 8: starling.v1.PutRequest.options:type_name -> starling.v1.WriteOptions
-	5,  // 9: starling.v1.PutResponse.dot:type_name -> starling.v1.Dot
-	32, // 10: starling.v1.PutResponse.explain:type_name -> starling.v1.Explain
-	7,  // 11: starling.v1.GetRequest.key:type_name -> starling.v1.ItemKey
-	9,  // 12: starling.v1.GetRequest.options:type_name -> starling.v1.ReadOptions
-	6,  // 13: starling.v1.GetResponse.versions:type_name -> starling.v1.Version
-	32, // 14: starling.v1.GetResponse.explain:type_name -> starling.v1.Explain
-	7,  // 15: starling.v1.DeleteRequest.key:type_name -> starling.v1.ItemKey
-	8,  // 16: starling.v1.DeleteRequest.options:type_name -> starling.v1.WriteOptions
-	5,  // 17: starling.v1.DeleteResponse.dot:type_name -> starling.v1.Dot
-	32, // 18: starling.v1.DeleteResponse.explain:type_name -> starling.v1.Explain
-	17, // 19: starling.v1.BatchPutRequest.items:type_name -> starling.v1.BatchPutItem
-	8,  // 20: starling.v1.BatchPutRequest.options:type_name -> starling.v1.WriteOptions
-	7,  // 21: starling.v1.BatchPutItem.key:type_name -> starling.v1.ItemKey
-	19, // 22: starling.v1.BatchPutResponse.results:type_name -> starling.v1.BatchPutResult
-	11, // 23: starling.v1.BatchPutResult.ok:type_name -> starling.v1.PutResponse
-	34, // 24: starling.v1.BatchPutResult.error:type_name -> google.rpc.Status
-	7,  // 25: starling.v1.BatchGetRequest.keys:type_name -> starling.v1.ItemKey
-	9,  // 26: starling.v1.BatchGetRequest.options:type_name -> starling.v1.ReadOptions
-	22, // 27: starling.v1.BatchGetResponse.results:type_name -> starling.v1.BatchGetResult
-	13, // 28: starling.v1.BatchGetResult.ok:type_name -> starling.v1.GetResponse
-	34, // 29: starling.v1.BatchGetResult.error:type_name -> google.rpc.Status
-	9,  // 30: starling.v1.QueryRequest.options:type_name -> starling.v1.ReadOptions
-	7,  // 31: starling.v1.Item.key:type_name -> starling.v1.ItemKey
-	6,  // 32: starling.v1.Item.versions:type_name -> starling.v1.Version
-	24, // 33: starling.v1.QueryResponse.items:type_name -> starling.v1.Item
-	32, // 34: starling.v1.QueryResponse.explain:type_name -> starling.v1.Explain
-	9,  // 35: starling.v1.ScanRequest.options:type_name -> starling.v1.ReadOptions
-	24, // 36: starling.v1.ScanResponse.items:type_name -> starling.v1.Item
-	29, // 37: starling.v1.SessionRequests.requests:type_name -> starling.v1.SessionRequest
-	12, // 38: starling.v1.SessionRequest.get:type_name -> starling.v1.GetRequest
-	10, // 39: starling.v1.SessionRequest.put:type_name -> starling.v1.PutRequest
-	14, // 40: starling.v1.SessionRequest.delete:type_name -> starling.v1.DeleteRequest
-	31, // 41: starling.v1.SessionReplies.replies:type_name -> starling.v1.SessionReply
-	34, // 42: starling.v1.SessionReply.error:type_name -> google.rpc.Status
-	13, // 43: starling.v1.SessionReply.get:type_name -> starling.v1.GetResponse
-	11, // 44: starling.v1.SessionReply.put:type_name -> starling.v1.PutResponse
-	15, // 45: starling.v1.SessionReply.delete:type_name -> starling.v1.DeleteResponse
-	1,  // 46: starling.v1.Explain.mode:type_name -> starling.v1.QuorumMode
-	33, // 47: starling.v1.Explain.replicas:type_name -> starling.v1.ReplicaTrace
-	5,  // 48: starling.v1.ReplicaTrace.versions:type_name -> starling.v1.Dot
-	10, // 49: starling.v1.KV.Put:input_type -> starling.v1.PutRequest
-	12, // 50: starling.v1.KV.Get:input_type -> starling.v1.GetRequest
-	14, // 51: starling.v1.KV.Delete:input_type -> starling.v1.DeleteRequest
-	16, // 52: starling.v1.KV.BatchPut:input_type -> starling.v1.BatchPutRequest
-	20, // 53: starling.v1.KV.BatchGet:input_type -> starling.v1.BatchGetRequest
-	23, // 54: starling.v1.KV.Query:input_type -> starling.v1.QueryRequest
-	26, // 55: starling.v1.KV.Scan:input_type -> starling.v1.ScanRequest
-	28, // 56: starling.v1.KV.Session:input_type -> starling.v1.SessionRequests
-	11, // 57: starling.v1.KV.Put:output_type -> starling.v1.PutResponse
-	13, // 58: starling.v1.KV.Get:output_type -> starling.v1.GetResponse
-	15, // 59: starling.v1.KV.Delete:output_type -> starling.v1.DeleteResponse
-	18, // 60: starling.v1.KV.BatchPut:output_type -> starling.v1.BatchPutResponse
-	21, // 61: starling.v1.KV.BatchGet:output_type -> starling.v1.BatchGetResponse
-	25, // 62: starling.v1.KV.Query:output_type -> starling.v1.QueryResponse
-	27, // 63: starling.v1.KV.Scan:output_type -> starling.v1.ScanResponse
-	30, // 64: starling.v1.KV.Session:output_type -> starling.v1.SessionReplies
-	57, // [57:65] is the sub-list for method output_type
-	49, // [49:57] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	8,  // 7: starling.v1.PutRequest.key:type_name -> starling.v1.ItemKey
+	9,  // 8: starling.v1.PutRequest.options:type_name -> starling.v1.WriteOptions
+	5,  // 9: starling.v1.PutRequest.ttl:type_name -> starling.v1.TimeToLive
+	6,  // 10: starling.v1.PutResponse.dot:type_name -> starling.v1.Dot
+	33, // 11: starling.v1.PutResponse.explain:type_name -> starling.v1.Explain
+	8,  // 12: starling.v1.GetRequest.key:type_name -> starling.v1.ItemKey
+	10, // 13: starling.v1.GetRequest.options:type_name -> starling.v1.ReadOptions
+	7,  // 14: starling.v1.GetResponse.versions:type_name -> starling.v1.Version
+	33, // 15: starling.v1.GetResponse.explain:type_name -> starling.v1.Explain
+	8,  // 16: starling.v1.DeleteRequest.key:type_name -> starling.v1.ItemKey
+	9,  // 17: starling.v1.DeleteRequest.options:type_name -> starling.v1.WriteOptions
+	6,  // 18: starling.v1.DeleteResponse.dot:type_name -> starling.v1.Dot
+	33, // 19: starling.v1.DeleteResponse.explain:type_name -> starling.v1.Explain
+	18, // 20: starling.v1.BatchPutRequest.items:type_name -> starling.v1.BatchPutItem
+	9,  // 21: starling.v1.BatchPutRequest.options:type_name -> starling.v1.WriteOptions
+	8,  // 22: starling.v1.BatchPutItem.key:type_name -> starling.v1.ItemKey
+	5,  // 23: starling.v1.BatchPutItem.ttl:type_name -> starling.v1.TimeToLive
+	20, // 24: starling.v1.BatchPutResponse.results:type_name -> starling.v1.BatchPutResult
+	12, // 25: starling.v1.BatchPutResult.ok:type_name -> starling.v1.PutResponse
+	35, // 26: starling.v1.BatchPutResult.error:type_name -> google.rpc.Status
+	8,  // 27: starling.v1.BatchGetRequest.keys:type_name -> starling.v1.ItemKey
+	10, // 28: starling.v1.BatchGetRequest.options:type_name -> starling.v1.ReadOptions
+	23, // 29: starling.v1.BatchGetResponse.results:type_name -> starling.v1.BatchGetResult
+	14, // 30: starling.v1.BatchGetResult.ok:type_name -> starling.v1.GetResponse
+	35, // 31: starling.v1.BatchGetResult.error:type_name -> google.rpc.Status
+	10, // 32: starling.v1.QueryRequest.options:type_name -> starling.v1.ReadOptions
+	8,  // 33: starling.v1.Item.key:type_name -> starling.v1.ItemKey
+	7,  // 34: starling.v1.Item.versions:type_name -> starling.v1.Version
+	25, // 35: starling.v1.QueryResponse.items:type_name -> starling.v1.Item
+	33, // 36: starling.v1.QueryResponse.explain:type_name -> starling.v1.Explain
+	10, // 37: starling.v1.ScanRequest.options:type_name -> starling.v1.ReadOptions
+	25, // 38: starling.v1.ScanResponse.items:type_name -> starling.v1.Item
+	30, // 39: starling.v1.SessionRequests.requests:type_name -> starling.v1.SessionRequest
+	13, // 40: starling.v1.SessionRequest.get:type_name -> starling.v1.GetRequest
+	11, // 41: starling.v1.SessionRequest.put:type_name -> starling.v1.PutRequest
+	15, // 42: starling.v1.SessionRequest.delete:type_name -> starling.v1.DeleteRequest
+	32, // 43: starling.v1.SessionReplies.replies:type_name -> starling.v1.SessionReply
+	35, // 44: starling.v1.SessionReply.error:type_name -> google.rpc.Status
+	14, // 45: starling.v1.SessionReply.get:type_name -> starling.v1.GetResponse
+	12, // 46: starling.v1.SessionReply.put:type_name -> starling.v1.PutResponse
+	16, // 47: starling.v1.SessionReply.delete:type_name -> starling.v1.DeleteResponse
+	1,  // 48: starling.v1.Explain.mode:type_name -> starling.v1.QuorumMode
+	34, // 49: starling.v1.Explain.replicas:type_name -> starling.v1.ReplicaTrace
+	6,  // 50: starling.v1.ReplicaTrace.versions:type_name -> starling.v1.Dot
+	11, // 51: starling.v1.KV.Put:input_type -> starling.v1.PutRequest
+	13, // 52: starling.v1.KV.Get:input_type -> starling.v1.GetRequest
+	15, // 53: starling.v1.KV.Delete:input_type -> starling.v1.DeleteRequest
+	17, // 54: starling.v1.KV.BatchPut:input_type -> starling.v1.BatchPutRequest
+	21, // 55: starling.v1.KV.BatchGet:input_type -> starling.v1.BatchGetRequest
+	24, // 56: starling.v1.KV.Query:input_type -> starling.v1.QueryRequest
+	27, // 57: starling.v1.KV.Scan:input_type -> starling.v1.ScanRequest
+	29, // 58: starling.v1.KV.Session:input_type -> starling.v1.SessionRequests
+	12, // 59: starling.v1.KV.Put:output_type -> starling.v1.PutResponse
+	14, // 60: starling.v1.KV.Get:output_type -> starling.v1.GetResponse
+	16, // 61: starling.v1.KV.Delete:output_type -> starling.v1.DeleteResponse
+	19, // 62: starling.v1.KV.BatchPut:output_type -> starling.v1.BatchPutResponse
+	22, // 63: starling.v1.KV.BatchGet:output_type -> starling.v1.BatchGetResponse
+	26, // 64: starling.v1.KV.Query:output_type -> starling.v1.QueryResponse
+	28, // 65: starling.v1.KV.Scan:output_type -> starling.v1.ScanResponse
+	31, // 66: starling.v1.KV.Session:output_type -> starling.v1.SessionReplies
+	59, // [59:67] is the sub-list for method output_type
+	51, // [51:59] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_starling_v1_kv_proto_init() }
@@ -2910,21 +3046,25 @@ func file_starling_v1_kv_proto_init() {
 		(*Consistency_Level)(nil),
 		(*Consistency_Replicas)(nil),
 	}
-	file_starling_v1_kv_proto_msgTypes[15].OneofWrappers = []any{
+	file_starling_v1_kv_proto_msgTypes[1].OneofWrappers = []any{
+		(*TimeToLive_Ms)(nil),
+		(*TimeToLive_None)(nil),
+	}
+	file_starling_v1_kv_proto_msgTypes[16].OneofWrappers = []any{
 		(*BatchPutResult_Ok)(nil),
 		(*BatchPutResult_Error)(nil),
 	}
-	file_starling_v1_kv_proto_msgTypes[18].OneofWrappers = []any{
+	file_starling_v1_kv_proto_msgTypes[19].OneofWrappers = []any{
 		(*BatchGetResult_Ok)(nil),
 		(*BatchGetResult_Error)(nil),
 	}
-	file_starling_v1_kv_proto_msgTypes[19].OneofWrappers = []any{}
-	file_starling_v1_kv_proto_msgTypes[25].OneofWrappers = []any{
+	file_starling_v1_kv_proto_msgTypes[20].OneofWrappers = []any{}
+	file_starling_v1_kv_proto_msgTypes[26].OneofWrappers = []any{
 		(*SessionRequest_Get)(nil),
 		(*SessionRequest_Put)(nil),
 		(*SessionRequest_Delete)(nil),
 	}
-	file_starling_v1_kv_proto_msgTypes[27].OneofWrappers = []any{
+	file_starling_v1_kv_proto_msgTypes[28].OneofWrappers = []any{
 		(*SessionReply_Get)(nil),
 		(*SessionReply_Put)(nil),
 		(*SessionReply_Delete)(nil),
@@ -2935,7 +3075,7 @@ func file_starling_v1_kv_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_starling_v1_kv_proto_rawDesc), len(file_starling_v1_kv_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

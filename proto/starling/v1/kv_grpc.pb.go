@@ -51,7 +51,7 @@ type KVClient interface {
 	// Retrying with the same request id is safe for 60 s: it never makes a second version.
 	Put(ctx context.Context, in *PutRequest, opts ...grpc.CallOption) (*PutResponse, error)
 	// Get reads one item: every sibling with its value, and the context that replaces them all.
-	// A missing or deleted item is no error: it has no versions (and, when deleted, a context).
+	// A missing, deleted or expired item is no error: it has no versions (and, unless missing, a context).
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
 	// Delete writes a tombstone. Without a context it first reads the item at a quorum and
 	// deletes what that read returned.
@@ -200,7 +200,7 @@ type KVServer interface {
 	// Retrying with the same request id is safe for 60 s: it never makes a second version.
 	Put(context.Context, *PutRequest) (*PutResponse, error)
 	// Get reads one item: every sibling with its value, and the context that replaces them all.
-	// A missing or deleted item is no error: it has no versions (and, when deleted, a context).
+	// A missing, deleted or expired item is no error: it has no versions (and, unless missing, a context).
 	Get(context.Context, *GetRequest) (*GetResponse, error)
 	// Delete writes a tombstone. Without a context it first reads the item at a quorum and
 	// deletes what that read returned.
