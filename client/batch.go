@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"sync"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
@@ -29,6 +30,8 @@ type PutItem struct {
 	// Context as WithContext; RequestID as WithRequestID, drawn when zero.
 	Context   Context
 	RequestID RequestID
+	// TTL as the option of that name, which it goes before. Zero: what the call or the bucket says.
+	TTL time.Duration
 }
 
 // PutOutcome is what became of one item of a BatchPut: either field is set.
@@ -72,6 +75,10 @@ func (c *Client) BatchPut(ctx context.Context, bucket string, items []PutItem, o
 			item := &items[w.index]
 			request.Items[i] = &pb.BatchPutItem{
 				Key: item.Key.proto(), Value: item.Value, Context: item.Context.Bytes(), RequestId: ids[w.index][:],
+				Ttl: o.ttl,
+			}
+			if item.TTL != 0 {
+				request.Items[i].Ttl = timeToLive(item.TTL)
 			}
 		}
 		reply, err := e.kv.BatchPut(ctx, request, opts...)
@@ -83,7 +90,7 @@ func (c *Client) BatchPut(ctx context.Context, bucket string, items []PutItem, o
 			outcomes[i].Err = withRequestID(err, ids[i])
 			return
 		}
-		outcomes[i].Written = writtenFromProto(ids[i], reply)
+		outcomes[i].Written = writtenFromPut(ids[i], reply)
 	})
 	return outcomes
 }

@@ -24,6 +24,9 @@ type Bucket struct {
 	Conflict Conflict
 	// Durability holds for writes that say nothing. Default when creating: sync.
 	Durability Durability
+	// TTL is how long values live whose put says nothing, in whole milliseconds, bounded as in the option TTL; what is
+	// finer is rounded up. Zero: for ever.
+	TTL time.Duration
 	// Created and Altered are the cluster's clock when it was made and last changed.
 	Created, Altered time.Time
 }
@@ -33,6 +36,9 @@ type BucketChange struct {
 	// R, W and Durability as in a Bucket.
 	R, W       Level
 	Durability Durability
+	// TTL as in a Bucket, for values that are written from then on. NoTTL, which goes before it, lets them live for ever.
+	TTL   time.Duration
+	NoTTL bool
 }
 
 // CreateBucket makes a bucket, durably on a majority of the members, and returns it as the cluster keeps
@@ -42,7 +48,7 @@ func (c *Client) CreateBucket(ctx context.Context, b Bucket, opts ...CallOption)
 	o := newCallOptions(opts)
 	request := &pb.CreateBucketRequest{Bucket: &pb.Bucket{
 		Name: b.Name, N: uint32(max(b.N, 0)), R: b.R.proto(), W: b.W.proto(),
-		Conflict: b.Conflict.proto(), Durability: b.Durability.proto(),
+		Conflict: b.Conflict.proto(), Durability: b.Durability.proto(), TtlMs: timeToLive(b.TTL).GetMs(),
 	}}
 	reply, err := invoke(ctx, c, call{op: "create bucket", kind: kindWrite, timeout: o.timeout},
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.CreateBucketResponse, error) {
@@ -63,6 +69,12 @@ func (c *Client) AlterBucket(ctx context.Context, name string, change BucketChan
 	o := newCallOptions(opts)
 	request := &pb.AlterBucketRequest{
 		Name: name, R: change.R.proto(), W: change.W.proto(), Durability: change.Durability.proto(),
+	}
+	switch {
+	case change.NoTTL:
+		request.Ttl = noTimeToLive()
+	case change.TTL != 0:
+		request.Ttl = timeToLive(change.TTL)
 	}
 	reply, err := invoke(ctx, c, call{op: "alter bucket", kind: kindWrite, timeout: o.timeout},
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.AlterBucketResponse, error) {
@@ -112,6 +124,7 @@ func bucketFromProto(b *pb.Bucket) Bucket {
 		Name: b.GetName(), ID: b.GetId(), N: int(b.GetN()),
 		R: levelFromProto(b.GetR()), W: levelFromProto(b.GetW()),
 		Conflict: Conflict(b.GetConflict()), Durability: Durability(b.GetDurability()),
+		TTL:     time.Duration(b.GetTtlMs()) * time.Millisecond,
 		Created: causal.HLC(b.GetCreatedHlc()).Time(), Altered: causal.HLC(b.GetAlteredHlc()).Time(),
 	}
 }

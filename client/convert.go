@@ -1,6 +1,8 @@
 package client
 
 import (
+	"time"
+
 	"github.com/starling-db/starling/causal"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 )
@@ -9,10 +11,37 @@ func dotFromProto(d *pb.Dot) Dot {
 	return Dot{Actor: causal.Actor(d.GetActor()), HLC: causal.HLC(d.GetHlc())}
 }
 
+// timeToLive is d in whole milliseconds, rounded away from zero. What is no time that a value may live is for nodes to
+// refuse.
+func timeToLive(d time.Duration) *pb.TimeToLive {
+	ms := d.Milliseconds()
+	switch part := d % time.Millisecond; {
+	case part > 0:
+		ms++
+	case part < 0:
+		ms--
+	}
+	return &pb.TimeToLive{Kind: &pb.TimeToLive_Ms{Ms: ms}}
+}
+
+func noTimeToLive() *pb.TimeToLive {
+	return &pb.TimeToLive{Kind: &pb.TimeToLive_None{None: true}}
+}
+
+// expiryFromProto is the zero time for never.
+func expiryFromProto(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
 func versionsFromProto(versions []*pb.Version) []Version {
 	out := make([]Version, len(versions))
 	for i, v := range versions {
-		out[i] = Version{Dot: dotFromProto(v.GetDot()), Value: v.GetValue(), Tombstone: v.GetTombstone()}
+		out[i] = Version{
+			Dot: dotFromProto(v.GetDot()), Value: v.GetValue(), Tombstone: v.GetTombstone(), Expires: expiryFromProto(v.GetExpiresAtMs()),
+		}
 		// Not the server's to get wrong, but no reason to fail a read either: the id only informs.
 		copy(out[i].RequestID[:], v.GetRequestId())
 	}
@@ -46,6 +75,13 @@ type writeReply interface {
 	GetVersions() uint32
 	GetRepeated() bool
 	GetExplain() *pb.Explain
+}
+
+// writtenFromPut is writtenFromProto, and says when the value expires.
+func writtenFromPut(id RequestID, r *pb.PutResponse) *Written {
+	w := writtenFromProto(id, r)
+	w.Expires = expiryFromProto(r.GetExpiresAtMs())
+	return w
 }
 
 func writtenFromProto(id RequestID, r writeReply) *Written {

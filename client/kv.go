@@ -9,7 +9,7 @@ import (
 )
 
 // Put writes one value. Without WithContext it becomes a sibling of every version that is there.
-// Options: W or Consistency, Sloppy, Strict, WithDurability, Timeout, WithContext, WithRequestID,
+// Options: W or Consistency, Sloppy, Strict, WithDurability, TTL, NoTTL, Timeout, WithContext, WithRequestID,
 // WithExplain.
 func (c *Client) Put(ctx context.Context, bucket string, key Key, value []byte, opts ...CallOption) (*Written, error) {
 	o := newCallOptions(opts)
@@ -20,7 +20,7 @@ func (c *Client) Put(ctx context.Context, bucket string, key Key, value []byte, 
 	}
 	request := &pb.PutRequest{
 		Bucket: bucket, Key: key.proto(), Value: value,
-		Context: o.context.Bytes(), RequestId: id[:], Options: o.write(),
+		Context: o.context.Bytes(), RequestId: id[:], Options: o.write(), Ttl: o.ttl,
 	}
 	reply, err := invoke(ctx, c, op,
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.PutResponse, error) {
@@ -29,11 +29,11 @@ func (c *Client) Put(ctx context.Context, bucket string, key Key, value []byte, 
 	if err != nil {
 		return nil, withRequestID(err, id)
 	}
-	return writtenFromProto(id, reply), nil
+	return writtenFromPut(id, reply), nil
 }
 
 // Delete writes a tombstone. Without WithContext it deletes what a quorum read returns now. Deleting
-// what is not there is no error. Options as for Put.
+// what is not there is no error. Options as for Put, but for TTL and NoTTL.
 func (c *Client) Delete(ctx context.Context, bucket string, key Key, opts ...CallOption) (*Written, error) {
 	o := newCallOptions(opts)
 	op := writeCall("delete", bucket, key, 0, &o)

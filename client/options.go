@@ -84,6 +84,7 @@ type callOptions struct {
 	r, w       Level
 	mode       Mode
 	durability Durability
+	ttl        *pb.TimeToLive
 	timeout    time.Duration
 	context    Context
 	requestID  RequestID
@@ -119,6 +120,20 @@ func Strict() CallOption { return func(o *callOptions) { o.mode = ModeStrict } }
 
 // WithDurability says when a replica may acknowledge the write.
 func WithDurability(d Durability) CallOption { return func(o *callOptions) { o.durability = d } }
+
+// TTL has the value of a put expire so long after the cluster dates the write: reads take it for absent then, by the clock
+// of the node that coordinates them. It goes before the bucket's. The least is a millisecond, fractions of which count as
+// one; the most is 36,500 days. What is zero, negative or beyond is refused with ErrInvalidArgument.
+//
+// Nothing of it is inherited: the value that replaces another lives as long as its own put, or its bucket, says.
+func TTL(d time.Duration) CallOption {
+	return func(o *callOptions) { o.ttl = timeToLive(d) }
+}
+
+// NoTTL has the value of a put stay for ever, whatever its bucket says.
+func NoTTL() CallOption {
+	return func(o *callOptions) { o.ttl = noTimeToLive() }
+}
 
 // Timeout bounds the call, all its tries included. The deadline of its context holds as well. For a
 // query or a scan it bounds each page.

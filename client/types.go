@@ -82,6 +82,8 @@ type Version struct {
 	Tombstone bool
 	// RequestID is that of the write; zero as Dot.
 	RequestID RequestID
+	// Expires is when reads begin to take the version for absent. Zero: never, or as Dot.
+	Expires time.Time
 }
 
 // Time is the wall clock time at which the version was written, to the millisecond.
@@ -89,13 +91,13 @@ func (v Version) Time() time.Time { return v.Dot.HLC.Time() }
 
 // Result is what a read found.
 type Result struct {
-	// Versions are in the order in which they were written. Empty: the item was never written, or is
-	// deleted.
+	// Versions are in the order in which they were written. Empty: the item was never written, is deleted, or has
+	// expired. Expired siblings are not among them.
 	Versions []Version
 	// Resolved are the siblings of which a Resolver made the one value in Versions, which has neither dot nor request id
 	// then; or made a deletion, if Versions is empty. nil: there was nothing to resolve.
 	Resolved []Version
-	// Context covers all versions, those in Resolved too, and the tombstone of a deleted item.
+	// Context covers all versions, those in Resolved too, the tombstone of a deleted item, and what has expired.
 	Context Context
 	// Answered is the number of replicas that answered, Fallbacks how many of them were no owners.
 	Answered, Fallbacks int
@@ -169,8 +171,10 @@ type Written struct {
 	// many of them stood in for an owner.
 	Acknowledged, Fallbacks int
 	// Versions counts the versions of the item after the write, this one included: more than one means
-	// siblings.
+	// siblings. Versions that have expired count, although reads don't return them.
 	Versions int
+	// Expires is when the value expires. Zero: never; or, of a write that is Repeated, that it was replaced since.
+	Expires time.Time
 	// Repeated: the write was known already; this was a retry of one that had taken place.
 	Repeated bool
 	// Explain is set when it was asked for.

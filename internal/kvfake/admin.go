@@ -114,6 +114,9 @@ func (s *clusterService) AlterBucket(_ context.Context, r *pb.AlterBucketRequest
 	if r.GetDurability() != 0 {
 		b.settings.Durability = r.GetDurability()
 	}
+	if r.GetTtl().GetKind() != nil {
+		b.settings.TtlMs = r.GetTtl().GetMs()
+	}
 	return &pb.AlterBucketResponse{Bucket: b.settings}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/starling-db/starling/causal"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 )
 
@@ -31,7 +32,10 @@ func (s *kvService) store() *store { return s.node.cluster.store }
 
 // Put implements pb.KVServer.
 func (s *kvService) Put(_ context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
-	reply, err := s.store().put(r.GetBucket(), r.GetKey(), r.GetValue(), false, r.GetContext(), r.GetRequestId())
+	if t, ok := r.GetTtl().GetKind().(*pb.TimeToLive_Ms); ok && !causal.CheckTTL(t.Ms) {
+		return nil, Fault(codes.InvalidArgument, pb.Reason_REASON_INVALID_ARGUMENT, "a time to live out of bounds")
+	}
+	reply, err := s.store().put(r, false)
 	if err == nil && r.GetOptions().GetExplain() {
 		reply.Explain = s.explain("write")
 	}
@@ -63,7 +67,9 @@ func (s *kvService) explain(action string) *pb.Explain {
 
 // Delete implements pb.KVServer.
 func (s *kvService) Delete(_ context.Context, r *pb.DeleteRequest) (*pb.DeleteResponse, error) {
-	p, err := s.store().put(r.GetBucket(), r.GetKey(), nil, true, r.GetContext(), r.GetRequestId())
+	p, err := s.store().put(&pb.PutRequest{
+		Bucket: r.GetBucket(), Key: r.GetKey(), Context: r.GetContext(), RequestId: r.GetRequestId(),
+	}, true)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +85,7 @@ func (s *kvService) BatchPut(ctx context.Context, r *pb.BatchPutRequest) (*pb.Ba
 	for _, item := range r.GetItems() {
 		put := &pb.PutRequest{
 			Bucket: r.GetBucket(), Key: item.GetKey(), Value: item.GetValue(), Context: item.GetContext(),
-			RequestId: item.GetRequestId(), Options: r.GetOptions(),
+			RequestId: item.GetRequestId(), Options: r.GetOptions(), Ttl: item.GetTtl(),
 		}
 		ok, err := s.node.unary(ctx, put, &grpc.UnaryServerInfo{FullMethod: "/Put"}, func(ctx context.Context, _ any) (any, error) {
 			return s.Put(ctx, put)

@@ -15,9 +15,13 @@ import (
 // dotSize is the size of a dot in a context, which here is just the list of the dots it covers.
 const dotSize = 16
 
+// beginning is when every store begins, in milliseconds since 1970.
+const beginning = 1_700_000_000_000
+
 // store holds all buckets.
 type store struct {
-	mu      sync.Mutex
+	mu sync.Mutex
+	// clock is the store's own time, in milliseconds since beginning: a write takes one.
 	clock   uint64
 	buckets map[string]*bucket
 }
@@ -50,7 +54,8 @@ func (s *store) create(b *pb.Bucket) (*pb.Bucket, bool) {
 		Name: b.GetName(), Id: uint64(len(s.buckets) + 1), N: max(b.GetN(), 1), R: b.GetR(), W: b.GetW(),
 		Conflict:   max(b.GetConflict(), pb.ConflictPolicy_CONFLICT_POLICY_SIBLINGS),
 		Durability: max(b.GetDurability(), pb.Durability_DURABILITY_SYNC),
-		CreatedHlc: 1_700_000_000_000 << 16, AlteredHlc: 1_700_000_000_000 << 16,
+		TtlMs:      b.GetTtlMs(),
+		CreatedHlc: beginning << 16, AlteredHlc: beginning << 16,
 	}
 	if b.GetN() == 0 {
 		made.N = replicas
@@ -103,11 +108,12 @@ func (s *store) find(name string) (*bucket, error) {
 	return b, nil
 }
 
-// put writes a value, or a tombstone when value is nil.
-func (s *store) put(bucketName string, key *pb.ItemKey, value []byte, tombstone bool, context, requestID []byte) (*pb.PutResponse, error) {
+// put writes a value, or a tombstone.
+func (s *store) put(r *pb.PutRequest, tombstone bool) (*pb.PutResponse, error) {
+	key, context, requestID := r.GetKey(), r.GetContext(), r.GetRequestId()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b, err := s.find(bucketName)
+	b, err := s.find(r.GetBucket())
 	if err != nil {
 		return nil, err
 	}
@@ -126,15 +132,35 @@ func (s *store) put(bucketName string, key *pb.ItemKey, value []byte, tombstone 
 		context = it.context()
 	}
 	s.clock++
-	dot := &pb.Dot{Actor: 7, Hlc: 1_700_000_000_000<<16 + s.clock<<16}
+	dot := &pb.Dot{Actor: 7, Hlc: (beginning + s.clock) << 16}
 	it.minted[string(requestID)] = dot
 	it.versions = slices.DeleteFunc(it.versions, func(v *pb.Version) bool {
 		return covers(context, v.GetDot()) || b.settings.GetConflict() == pb.ConflictPolicy_CONFLICT_POLICY_LWW
 	})
-	it.versions = append(it.versions, &pb.Version{
-		Dot: dot, Value: bytes.Clone(value), Tombstone: tombstone, RequestId: bytes.Clone(requestID),
-	})
+	v := &pb.Version{Dot: dot, Value: bytes.Clone(r.GetValue()), Tombstone: tombstone, RequestId: bytes.Clone(requestID)}
+	if ttl := b.timeToLive(r.GetTtl()); ttl > 0 && !tombstone {
+		v.ExpiresAtMs = s.now() + ttl
+	}
+	it.versions = append(it.versions, v)
 	return it.reply(dot, context, false), nil
+}
+
+// now is the store's time in milliseconds since 1970; the lock is held.
+func (s *store) now() int64 { return beginning + int64(s.clock) }
+
+// advance moves the store's time on.
+func (s *store) advance(ms int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock += uint64(ms)
+}
+
+// timeToLive is how many milliseconds a value of the bucket lives; 0: for ever.
+func (b *bucket) timeToLive(t *pb.TimeToLive) int64 {
+	if t.GetKind() == nil {
+		return b.settings.GetTtlMs()
+	}
+	return t.GetMs()
 }
 
 // reply carries a context if the written version stands alone, as real nodes have it.
@@ -142,6 +168,11 @@ func (it *item) reply(dot *pb.Dot, context []byte, repeated bool) *pb.PutRespons
 	r := &pb.PutResponse{Dot: dot, Acknowledged: 2, Versions: uint32(len(it.versions)), Repeated: repeated}
 	if len(it.versions) == 1 && proto.Equal(it.versions[0].GetDot(), dot) {
 		r.Context = appendDot(bytes.Clone(context), dot)
+	}
+	for _, v := range it.versions {
+		if proto.Equal(v.GetDot(), dot) {
+			r.ExpiresAtMs = v.GetExpiresAtMs()
+		}
 	}
 	return r
 }
@@ -154,14 +185,21 @@ func (it *item) context() []byte {
 	return out
 }
 
-// live returns the versions to show: none when all are tombstones.
-func (it *item) live() []*pb.Version {
+// live returns the versions to show: none when all are tombstones or have expired, and never one that has.
+func (it *item) live(now int64) []*pb.Version {
+	var out []*pb.Version
+	found := false
 	for _, v := range it.versions {
-		if !v.GetTombstone() {
-			return slices.Clone(it.versions)
+		if at := v.GetExpiresAtMs(); at != 0 && at <= now {
+			continue
 		}
+		out = append(out, v)
+		found = found || !v.GetTombstone()
 	}
-	return nil
+	if !found {
+		return nil
+	}
+	return out
 }
 
 func (s *store) get(bucketName string, key *pb.ItemKey) (*pb.GetResponse, error) {
@@ -175,7 +213,7 @@ func (s *store) get(bucketName string, key *pb.ItemKey) (*pb.GetResponse, error)
 	if it == nil {
 		return &pb.GetResponse{Answered: 2}, nil
 	}
-	return &pb.GetResponse{Versions: it.live(), Context: it.context(), Answered: 2}, nil
+	return &pb.GetResponse{Versions: it.live(s.now()), Context: it.context(), Answered: 2}, nil
 }
 
 // ranged returns the live items that match, in the order of their keys.
@@ -188,7 +226,7 @@ func (s *store) ranged(bucketName string, match func(*pb.ItemKey) bool) ([]*pb.I
 	}
 	var out []*pb.Item
 	for _, it := range b.items {
-		if versions := it.live(); len(versions) > 0 && match(it.key) {
+		if versions := it.live(s.now()); len(versions) > 0 && match(it.key) {
 			out = append(out, &pb.Item{Key: it.key, Versions: versions, Context: it.context()})
 		}
 	}
