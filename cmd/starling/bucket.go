@@ -30,6 +30,7 @@ writes, and how many replicas a request waits for that doesn't say so itself. Th
 type bucketFlags struct {
 	n                          int
 	r, w, durability, conflict string
+	ttl                        lifetime
 }
 
 // change adds the flags of what may change later, too.
@@ -38,6 +39,7 @@ func (f *bucketFlags) change(cmd *cobra.Command) {
 	flags.StringVarP(&f.r, "read", "r", "", "replicas that a read waits for unless it says otherwise (default quorum)")
 	flags.StringVarP(&f.w, "write", "w", "", "replicas that a write waits for unless it says otherwise (default quorum)")
 	flags.StringVar(&f.durability, "durability", "", "when a replica acknowledges: sync or memory (default sync)")
+	flags.Var(&f.ttl, "ttl", "how long a value can be read whose put doesn't say, such as 90s or 24h, or none (default none)")
 }
 
 func (f *bucketFlags) parse() (change client.BucketChange, conflict client.Conflict, err error) {
@@ -56,6 +58,7 @@ func (f *bucketFlags) parse() (change client.BucketChange, conflict client.Confl
 			return change, conflict, misused("--durability: %w", err)
 		}
 	}
+	change.TTL, change.NoTTL = f.ttl.time, f.ttl.none
 	if f.conflict != "" {
 		if conflict, err = client.ParseConflict(f.conflict); err != nil {
 			return change, conflict, misused("--conflict: %w", err)
@@ -72,7 +75,8 @@ func (a *app) bucketCreateCommand() *cobra.Command {
 		Long: `Create a bucket. Creating one that is there with the same settings is no error. The number of
 replicas and the conflict policy can't be changed later.`,
 		Example: `  starling bucket create carts
-  starling bucket create readings -n 5 -r two -w two --durability memory --conflict lww`,
+  starling bucket create readings -n 5 -r two -w two --durability memory --conflict lww
+  starling bucket create sessions --conflict lww --ttl 24h`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			change, conflict, err := f.parse()
@@ -85,6 +89,7 @@ replicas and the conflict policy can't be changed later.`,
 			return a.withClient(cmd.Context(), func(c *client.Client) error {
 				made, created, err := c.CreateBucket(cmd.Context(), client.Bucket{
 					Name: args[0], N: f.n, R: change.R, W: change.W, Durability: change.Durability, Conflict: conflict,
+					TTL: change.TTL,
 				}, a.callOptions()...)
 				if err != nil {
 					return err
@@ -108,9 +113,11 @@ func (a *app) bucketAlterCommand() *cobra.Command {
 		Use:   "alter NAME",
 		Short: "Change the defaults of a bucket",
 		Long: `Change the defaults of a bucket: what requests get that say nothing themselves. The number of replicas and the
-conflict policy stay what they are.`,
+conflict policy stay what they are, and so does what was written before: a time to live holds for values that are
+written from then on.`,
 		Example: `  starling bucket alter readings -r one -w quorum
-  starling bucket alter readings --durability sync`,
+  starling bucket alter readings --durability sync
+  starling bucket alter sessions --ttl none`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			change, _, err := f.parse()
@@ -118,7 +125,7 @@ conflict policy stay what they are.`,
 				return err
 			}
 			if change == (client.BucketChange{}) {
-				return misused("bucket alter: nothing to change; give -r, -w or --durability")
+				return misused("bucket alter: nothing to change; give -r, -w, --durability or --ttl")
 			}
 			return a.withClient(cmd.Context(), func(c *client.Client) error {
 				b, err := c.AlterBucket(cmd.Context(), args[0], change, a.callOptions()...)
@@ -185,6 +192,7 @@ type jsonBucket struct {
 	W          string `json:"w"`
 	Conflict   string `json:"conflict"`
 	Durability string `json:"durability"`
+	TTLMS      int64  `json:"ttl_ms"` // 0: none
 	Created    string `json:"created"`
 	Altered    string `json:"altered"`
 }
@@ -192,7 +200,7 @@ type jsonBucket struct {
 func newJSONBucket(b client.Bucket) jsonBucket {
 	return jsonBucket{
 		Name: b.Name, ID: hex(b.ID), N: b.N, R: b.R.String(), W: b.W.String(), Conflict: b.Conflict.String(),
-		Durability: b.Durability.String(), Created: rfc3339(b.Created), Altered: rfc3339(b.Altered),
+		Durability: b.Durability.String(), TTLMS: b.TTL.Milliseconds(), Created: rfc3339(b.Created), Altered: rfc3339(b.Altered),
 	}
 }
 
@@ -214,10 +222,10 @@ func (a *app) showBuckets(buckets []client.Bucket, alone bool) error {
 		}
 		return nil
 	}
-	t := newTable("NAME", "N", "R", "W", "CONFLICT", "DURABILITY", "CREATED").numeric(1)
+	t := newTable("NAME", "N", "R", "W", "CONFLICT", "DURABILITY", "TTL", "CREATED").numeric(1)
 	for _, b := range buckets {
 		t.add(printable([]byte(b.Name)), strconv.Itoa(b.N), b.R.String(), b.W.String(), b.Conflict.String(),
-			b.Durability.String(), rfc3339(b.Created))
+			b.Durability.String(), lifetimeText(b.TTL), rfc3339(b.Created))
 	}
 	t.write(a.stdout, nil)
 	return nil

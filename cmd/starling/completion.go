@@ -46,6 +46,7 @@ func (a *app) addCompletion(root *cobra.Command) {
 		"read": levels, "write": levels, "consistency": levels,
 		"durability":   choices("sync\tafter an fsync", "memory\tat once: a crash may lose it"),
 		"conflict":     choices("siblings\tkeep all concurrent writes", "lww\tkeep the last one"),
+		"ttl":          choices("10m\tten minutes", "24h\ta day", noLifetime+"\tfor ever"),
 		"output":       choices("table\tfor people", "json\tfor programs", "raw\tonly the data"),
 		"siblings":     choices(siblingsError+"\tleave the item out", siblingsLatest+"\tthe version written last", siblingsAll+"\tall versions"),
 		"hedge":        choices("auto\tby recent latency", "off\tnever"),

@@ -43,6 +43,8 @@ func TestCompletion(t *testing.T) {
 		{"bucket create b -w ", levels, inOrder},
 		{"get k --consistency ", levels, inOrder},
 		{"put k v --durability ", "sync memory", inOrder},
+		{"put k v --ttl ", "10m 24h none", inOrder},
+		{"bucket alter b --ttl ", "10m 24h none", inOrder},
 		{"bucket create b --conflict ", "siblings lww", inOrder},
 		{"status -o ", "table json raw", inOrder},
 		{"export carts --siblings ", "error latest all", inOrder},

@@ -19,6 +19,7 @@ type callFlags struct {
 	consistency    string
 	sloppy, strict bool
 	durability     string
+	ttl            lifetime
 	explain        bool
 }
 
@@ -55,6 +56,11 @@ func (f *callFlags) either(cmd *cobra.Command) {
 	flags.BoolVar(&f.strict, "strict", false, "count owners only")
 }
 
+// expiring adds --ttl.
+func (f *callFlags) expiring(cmd *cobra.Command) {
+	cmd.Flags().Var(&f.ttl, "ttl", "how long the value can be read, such as 90s or 24h, or none: for ever (default: what the bucket says)")
+}
+
 // seen adds --context.
 func (f *callFlags) seen(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.context, "context", "", "context of an earlier reply: replace just what that has seen")
@@ -85,6 +91,12 @@ func (f *callFlags) options() ([]client.CallOption, error) {
 			return nil, misused("--durability: %w", err)
 		}
 		opts = append(opts, client.WithDurability(d))
+	}
+	switch {
+	case f.ttl.none:
+		opts = append(opts, client.NoTTL())
+	case f.ttl.set():
+		opts = append(opts, client.TTL(f.ttl.time))
 	}
 	if f.context != "" {
 		c, err := client.ParseContext(f.context)

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -15,9 +18,9 @@ func (a *app) getCommand() *cobra.Command {
 		Short: "Read an item, with all its siblings",
 		Long: `Read an item. One version is printed alone, quoted if a terminal would choke on it; -o raw prints
 its bytes and a newline. Several versions (siblings, left by writers that had not seen each other) are all
-printed, and stderr shows the command that replaces them by one.
+printed, and stderr shows the command that replaces them by one. When a value expires stderr says, too.
 
-Exit code 5: the item was never written, or is deleted.`,
+Exit code 5: the item was never written, is deleted, or has expired.`,
 		Example: `  starling get greeting
   starling get cart:42 -r all --explain
   starling get photo -o raw | head -c -1 > photo.jpg`,
@@ -83,16 +86,33 @@ func (a *app) showVersions(f *callFlags, key client.Key, r *client.Result) error
 		}
 		return nil
 	case r.Siblings():
-		t := newTable("#", "WRITTEN", "VALUE")
-		for i, v := range r.Versions {
-			t.add(fmt.Sprint(i+1), rfc3339(v.Time()), valueCell(v))
-		}
-		t.write(a.stdout, nil)
+		a.showSiblings(r.Versions)
 	case r.Found():
 		fmt.Fprintln(a.stdout, printable(r.Versions[0].Value))
+		if at := r.Versions[0].Expires; !at.IsZero() {
+			a.note("It expires at %s.", rfc3339(at))
+		}
 	}
 	a.showExplain(r.Explain)
 	return nil
+}
+
+// showSiblings prints siblings as a table, which says when they expire if one of them does.
+func (a *app) showSiblings(siblings []client.Version) {
+	header := []string{"#", "WRITTEN", "EXPIRES", "VALUE"}
+	withExpiry := expires(siblings)
+	if !withExpiry {
+		header = slices.Delete(header, 2, 3)
+	}
+	t := newTable(header...)
+	for i, v := range siblings {
+		cells := []string{strconv.Itoa(i + 1), rfc3339(v.Time()), valueCell(v)}
+		if withExpiry {
+			cells = slices.Insert(cells, 2, cmp.Or(expiryText(v.Expires), "never"))
+		}
+		t.add(cells...)
+	}
+	t.write(a.stdout, nil)
 }
 
 func valueCell(v client.Version) string {

@@ -16,10 +16,13 @@ func (a *app) putCommand() *cobra.Command {
 		Long: `Store a value under a key. A VALUE of - is all of stdin, byte for byte; so is a KEY of -.
 
 Without --context the value becomes a sibling of whatever is there that it has not seen. With the
-context that a get printed it replaces just what that get has shown.`,
+context that a get printed it replaces just what that get has shown.
+
+With --ttl the value expires: reads find nothing from then on. It is counted from when a node dates the write.`,
 		Example: `  starling put greeting hello
   starling put cart:42 '{"apples": 2}' -w all --explain
   starling put photo - < photo.jpg
+  starling put session:7f3a '{"user": 42}' --ttl 10m
   starling put -b readings sensor-7 21.5 --sort 2026-01-31T12:00:00Z`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,6 +49,7 @@ context that a get printed it replaces just what that get has shown.`,
 	}
 	f.item(cmd)
 	f.write(cmd)
+	f.expiring(cmd)
 	f.seen(cmd)
 	f.trace(cmd)
 	return cmd
@@ -98,6 +102,7 @@ type jsonWritten struct {
 	Fallbacks    int          `json:"fallbacks"`
 	Versions     int          `json:"versions"`
 	Repeated     bool         `json:"repeated"`
+	Expires      string       `json:"expires,omitempty"`
 	Explain      *jsonExplain `json:"explain,omitempty"`
 }
 
@@ -115,12 +120,15 @@ func (a *app) showWritten(f *callFlags, key client.Key, verb string, w *client.W
 			Bucket: f.bucket, Time: rfc3339(w.Dot.HLC.Time()),
 			Actor: hex(uint64(w.Dot.Actor)), HLC: hex(uint64(w.Dot.HLC)), RequestID: w.RequestID.String(),
 			Context: w.Context.String(), Acknowledged: w.Acknowledged, Fallbacks: w.Fallbacks,
-			Versions: w.Versions, Repeated: w.Repeated, Explain: newJSONExplain(w.Explain),
+			Versions: w.Versions, Repeated: w.Repeated, Expires: expiryText(w.Expires), Explain: newJSONExplain(w.Explain),
 		})
 	}
 	fmt.Fprintf(a.stdout, "%s on %s", verb, counted(w.Acknowledged, "replica", "replicas"))
 	if w.Fallbacks > 0 {
 		fmt.Fprintf(a.stdout, ", %d of them standing in for owners that can't be reached", w.Fallbacks)
+	}
+	if !w.Expires.IsZero() {
+		fmt.Fprintf(a.stdout, "; expires at %s", rfc3339(w.Expires))
 	}
 	fmt.Fprintln(a.stdout)
 	a.showExplain(w.Explain)

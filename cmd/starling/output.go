@@ -67,6 +67,7 @@ type jsonVersion struct {
 	Actor     string `json:"actor"`
 	HLC       string `json:"hlc"`
 	RequestID string `json:"request_id,omitempty"`
+	Expires   string `json:"expires,omitempty"`
 }
 
 // jsonItem is one item of a get, a query, a scan or an export.
@@ -99,6 +100,7 @@ func newJSONItem(bucket string, key client.Key, versions []client.Version, conte
 		item.Versions[i] = jsonVersion{
 			Tombstone: v.Tombstone, Time: rfc3339(v.Time()),
 			Actor: hex(uint64(v.Dot.Actor)), HLC: hex(uint64(v.Dot.HLC)),
+			Expires: expiryText(v.Expires),
 		}
 		if !v.RequestID.IsZero() {
 			item.Versions[i].RequestID = v.RequestID.String()

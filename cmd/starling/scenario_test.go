@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 	"google.golang.org/grpc/codes"
@@ -19,6 +20,7 @@ import (
 //
 //	starling [stdin=TEXT] [terminal]   runs the command line below it
 //	say NODE LIVENESS                  makes all nodes say this of one
+//	advance TIME                       moves the time on by which values expire
 //	fail METHOD REASON CODE            makes all nodes refuse a method
 //	mend                               ends that
 func TestScenarios(t *testing.T) {
@@ -37,6 +39,12 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 	case "say":
 		liveness := pb.Liveness_value["LIVENESS_"+strings.ToUpper(d.CmdArgs[1].Key)]
 		s.cluster.SetLiveness(d.CmdArgs[0].Key, pb.Liveness(liveness))
+	case "advance":
+		by, err := time.ParseDuration(d.CmdArgs[0].Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.cluster.Advance(by)
 	case "fail":
 		method, reason := d.CmdArgs[0].Key, pb.Reason(pb.Reason_value["REASON_"+d.CmdArgs[1].Key])
 		var code codes.Code
