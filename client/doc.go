@@ -40,6 +40,12 @@
 //
 // [Client.Update] reads, changes and writes an item with all this in place: example (Client.Update).
 //
+// # Time to live
+//
+// [TTL] has the value of a put expire: reads take it for absent from [Written].Expires on, by the clock of the node that
+// coordinates them. A bucket may have a default, which TTL and [NoTTL] override. The context of a read that found an item
+// expired covers it, so that the next put with it replaces what is left of it.
+//
 // # Retries and request ids
 //
 // Each put and delete carries a request id that stays the same over its tries, so that a retry never makes a second
