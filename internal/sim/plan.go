@@ -29,6 +29,8 @@ type Plan struct {
 	// Turnover is how long clients contend for one set of items. Then they leave them as they are, so that the next write
 	// does not mend a copy that was missed.
 	Turnover time.Duration
+	// Repair is how often owners compare what they hold; 0: never.
+	Repair time.Duration
 	// Length is how long the clients work.
 	Length time.Duration
 	Faults []Fault
@@ -115,6 +117,7 @@ func NewPlan(seed uint64) *Plan {
 		p.Clocks = append(p.Clocks, c)
 	}
 	p.Turnover = pick(rng, 3*time.Second, 8*time.Second, time.Hour)
+	p.Repair = pick(p.rng("repair"), 0, 0, 3*time.Second, 10*time.Second)
 	p.Length = time.Duration(20+rng.IntN(20)) * time.Second
 	p.buckets(rng)
 	p.sessions(rng)

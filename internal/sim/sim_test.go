@@ -19,6 +19,7 @@ var (
 	live   = flag.Bool("live", false, "write the trace to the standard error as it grows")
 	traces = flag.String("traces", "", "directory for the traces of all seeds; those that fail leave one in any case")
 	shrink = flag.Int("shrink", 30, "how many runs may be spent on shrinking the schedule of a seed that fails")
+	repair = flag.Bool("repair", true, "let owners compare what they hold, in those seeds whose plan says so; what a planted bug left undone would be mended")
 	until  = flag.Bool("until", false, "stop at the first seed that fails and say which it is, for bugs that are planted")
 )
 
@@ -72,6 +73,9 @@ func checkCoverage(t *testing.T, s Stats) {
 // plan is the plan of a seed, with the faults that the flags leave in it.
 func plan(t *testing.T, seed uint64) *Plan {
 	p := NewPlan(seed)
+	if !*repair {
+		p.Repair = 0
+	}
 	switch *faults {
 	case "":
 	case "none":
@@ -118,6 +122,9 @@ func report(t *testing.T, r *Result) {
 	}
 	again := func(p *Plan) *Result { return simulate(t, p) }
 	command := fmt.Sprintf("go test -run TestSeeds ./internal/sim -args -seeds 1 -first %d", seed)
+	if !*repair {
+		command += " -repair=false"
+	}
 	if *faults == "" && *shrink > 0 {
 		t.Logf("seed %d fails in %v of its plan", seed, Repeatedly(r.Plan, 5, again))
 		least := Shrink(r.Plan, 3, *shrink, again)

@@ -136,7 +136,7 @@ func hunt(t *testing.T, binary, bug string, first uint64, seeds int) catch {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-test.run", "^TestSeeds$", "-test.timeout", patience.String(),
-		"-until", "-first", strconv.FormatUint(first, 10), "-seeds", strconv.Itoa(seeds))
+		"-until", "-repair=false", "-first", strconv.FormatUint(first, 10), "-seeds", strconv.Itoa(seeds))
 	cmd.Env = append(os.Environ(), "STARLING_PLANTED_BUG="+bug)
 	out, err := cmd.CombinedOutput()
 	found := caught.FindStringSubmatch(string(out))
