@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/time/rate"
 
@@ -25,6 +26,34 @@ type Report struct {
 	Refused    int   // items that one side would not take
 	Recounted  int   // leaves whose sum was wrong here
 	Bytes      int64 // of states, both ways
+	// Unlike is how many items were found to differ by an exchange that only looks, Keys are the first MaxKeys of them.
+	Unlike int
+	Keys   [][]byte
+}
+
+// MaxKeys bounds the keys in a Report.
+const MaxKeys = 100
+
+// Scope is what an exchange is about.
+type Scope struct {
+	// Partitions, ascending, are the only ones to compare; nil: all that are shared.
+	Partitions []int
+	// Look finds what differs and changes nothing.
+	Look bool
+}
+
+// of takes from a share what is not in the scope.
+func (s Scope) of(share Share) []int {
+	if s.Partitions == nil {
+		return share.Partitions
+	}
+	var out []int
+	for _, p := range share.Partitions {
+		if _, in := slices.BinarySearch(s.Partitions, p); in {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // exchange is one comparison with one other owner.
@@ -33,13 +62,14 @@ type exchange struct {
 	limit *rate.Limiter
 	with  ring.NodeID
 	plan  Plan
+	scope Scope
 	Report
 }
 
 // run compares all that is shared. It ends with the first error that is not an item's: what it has mended stays so.
 func (x *exchange) run(ctx context.Context) error {
 	for _, share := range x.plan.Shares {
-		for rest := share.Partitions; len(rest) > 0; {
+		for rest := x.scope.of(share); len(rest) > 0; {
 			n := min(len(rest), MaxRoots)
 			if err := x.partitions(ctx, share, rest[:n]); err != nil {
 				return err
@@ -136,7 +166,9 @@ func (x *exchange) leaf(ctx context.Context, share Share, ask Ask) error {
 		}
 		x.Items += len(own)
 		differed = differed || len(answer.Items) > 0 || len(answer.Lacks) > 0
-		if err := x.settle(ctx, share, ask, own, answer); err != nil {
+		if x.scope.Look {
+			x.note(own, answer)
+		} else if err := x.settle(ctx, share, ask, own, answer); err != nil {
 			return err
 		}
 		switch {
@@ -144,12 +176,43 @@ func (x *exchange) leaf(ctx context.Context, share Share, ask Ask) error {
 			ask.After = answer.Through
 		case more:
 			ask.After = ask.Through
-		case !differed:
+		case !differed && !x.scope.Look:
 			return x.recount(ctx, share, ask)
 		default:
 			return nil
 		}
 	}
+}
+
+// note counts what differs in a page.
+func (x *exchange) note(own []storage.LeafItem, answer Answer) {
+	seen := make(map[string]bool, len(answer.Items))
+	unlike := func(key []byte) {
+		if seen[string(key)] {
+			return
+		}
+		seen[string(key)] = true
+		if x.Unlike++; len(x.Keys) < MaxKeys {
+			x.Keys = append(x.Keys, key)
+		}
+	}
+	for _, item := range answer.Items {
+		unlike(item.Key)
+	}
+	lacks := lacked(answer)
+	for _, item := range own {
+		if lacks[item.Hash] && (answer.Through == nil || bytes.Compare(item.Key, answer.Through) <= 0) {
+			unlike(item.Key)
+		}
+	}
+}
+
+func lacked(answer Answer) map[uint64]bool {
+	lacks := make(map[uint64]bool, len(answer.Lacks))
+	for _, h := range answer.Lacks {
+		lacks[h] = true
+	}
+	return lacks
 }
 
 // recount is for a leaf whose items are alike on both sides and whose sums were not: one of them has lost count, or the leaf
@@ -215,10 +278,7 @@ func (x *exchange) settle(ctx context.Context, share Share, ask Ask, own []stora
 			return err
 		}
 	}
-	lacks := make(map[uint64]bool, len(answer.Lacks))
-	for _, h := range answer.Lacks {
-		lacks[h] = true
-	}
+	lacks := lacked(answer)
 	var push []Item
 	size = 0
 	for _, item := range own {

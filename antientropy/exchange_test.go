@@ -153,7 +153,7 @@ func (p *pair) exchange() Report {
 		p.t.Fatal(err)
 	}
 	p.rounds, p.sent = 0, 0
-	report, err := r.Exchange(p.t.Context(), asked)
+	report, err := r.Exchange(p.t.Context(), asked, Scope{})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -324,7 +324,7 @@ func TestExchangeBreaksOff(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := runner.Exchange(t.Context(), asked)
+		_, err := runner.Exchange(t.Context(), asked, Scope{})
 		if err == nil {
 			break
 		}
@@ -362,7 +362,7 @@ func TestHostileAnswers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report, err := r.Exchange(t.Context(), asked); !errors.Is(err, ErrAsked) || report.Fetched != 0 {
+			if report, err := r.Exchange(t.Context(), asked, Scope{}); !errors.Is(err, ErrAsked) || report.Fetched != 0 {
 				t.Errorf("%+v, %v", report, err)
 			}
 		})
@@ -398,4 +398,47 @@ func spoil(t *testing.T, s *storage.Store, k storage.Key) {
 	if err = errors.Join(err, s.Lose(t.Context(), k, true)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// An exchange that only looks says what differs and leaves it so.
+func TestLook(t *testing.T) {
+	p := newPair(t)
+	for i := range 400 {
+		p.put(itemKey(bucketA, fmt.Sprint(i), ""), p.version("v"), 0, 1)
+	}
+	want := map[string]bool{}
+	for i := range 30 {
+		k := itemKey(bucketA, fmt.Sprint("other", i), "")
+		want[string(storage.AppendKey(nil, k)[1:])] = true
+		if p.put(k, p.version("v"), i%2); i%3 == 0 { // both have it, in two states
+			p.put(k, p.version("w"), 1-i%2)
+		}
+	}
+	r, err := New(p.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		report, err := r.Exchange(t.Context(), asked, Scope{Look: true})
+		if err != nil || report.Unlike != len(want) || len(report.Keys) != len(want) || report.Fetched+report.Pushed+report.Recounted != 0 {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		for _, key := range report.Keys {
+			if !want[string(key)] {
+				t.Errorf("%x does not differ", key)
+			}
+		}
+	}
+	// And one of some partitions leaves the others alone.
+	report, err := r.Exchange(t.Context(), asked, Scope{Partitions: []int{1, 5}})
+	if err != nil || report.Partitions != 2 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	left, err := r.Exchange(t.Context(), asked, Scope{Look: true})
+	// An item that had a state of its own on each side was fetched and pushed.
+	if err != nil || left.Unlike == 0 || left.Unlike == len(want) || len(want)-left.Unlike > report.Fetched+report.Pushed {
+		t.Errorf("%d of %d differ still, %+v, %v", left.Unlike, len(want), report, err)
+	}
+	p.exchange()
+	p.same()
 }

@@ -107,7 +107,7 @@ func (r *Runner) Run(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if _, err := r.Exchange(ctx, id); err != nil && ctx.Err() == nil {
+			if _, err := r.Exchange(ctx, id, Scope{}); err != nil && ctx.Err() == nil {
 				r.o.Logger.Warn("replicas could not be compared", "peer", id, "error", err)
 			}
 		}
@@ -155,23 +155,26 @@ func (r *Runner) spread(d time.Duration) time.Duration {
 	return time.Duration(r.o.Rand.Float64() * float64(d))
 }
 
-// Exchange compares all that this node shares with another, and mends what differs on both sides. It waits for its turn.
-// It fails with ErrShared when there is nothing, with what the other node answered, and with ctx's error.
-func (r *Runner) Exchange(ctx context.Context, id ring.NodeID) (Report, error) {
+// Exchange compares what this node shares with another, and mends what differs on both sides, unless it is only to look. It
+// waits for its turn. It fails with ErrShared when there is nothing, with what the other node answered, and with ctx's error.
+func (r *Runner) Exchange(ctx context.Context, id ring.NodeID, scope Scope) (Report, error) {
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
 	case <-ctx.Done():
 		return Report{}, ctx.Err()
 	}
-	x := &exchange{o: &r.o, limit: r.limit, with: id, plan: r.o.Plan(id)}
+	x := &exchange{o: &r.o, limit: r.limit, with: id, plan: r.o.Plan(id), scope: scope}
 	var err error
 	if len(x.plan.Shares) == 0 {
 		err = ErrShared
 	} else {
 		err = x.run(ctx)
 	}
-	r.finish(id, x.Report, err)
+	if !scope.Look && scope.Partitions == nil {
+		r.finish(id, err)
+	}
+	r.count(x.Report, err)
 	if x.Fetched+x.Pushed+x.Refused+x.Recounted > 0 {
 		r.o.Logger.Info("replicas differed", "peer", id, "fetched", x.Fetched, "pushed", x.Pushed, "refused", x.Refused,
 			"recounted", x.Recounted, "leaves", x.Leaves, "bytes", x.Bytes)
@@ -179,8 +182,7 @@ func (r *Runner) Exchange(ctx context.Context, id ring.NodeID) (Report, error) {
 	return x.Report, err
 }
 
-func (r *Runner) finish(id ring.NodeID, done Report, err error) {
-	now := r.o.Now()
+func (r *Runner) count(done Report, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := &r.totals
@@ -189,6 +191,13 @@ func (r *Runner) finish(id ring.NodeID, done Report, err error) {
 	if err != nil {
 		t.Failed++
 	}
+}
+
+// finish notes that everything was compared with a node, or could not be.
+func (r *Runner) finish(id ring.NodeID, err error) {
+	now := r.o.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	p := r.peers[id]
 	if p == nil {
 		return // asked for from outside
@@ -202,11 +211,12 @@ func (r *Runner) finish(id ring.NodeID, done Report, err error) {
 	p.Next = now.Add(r.o.Interval - r.o.Interval/10 + r.spread(r.o.Interval/5))
 }
 
+// plus adds counts; keys are not kept.
 func (a Report) plus(b Report) Report {
 	return Report{
 		Partitions: a.Partitions + b.Partitions, Differed: a.Differed + b.Differed, Leaves: a.Leaves + b.Leaves,
 		Items: a.Items + b.Items, Fetched: a.Fetched + b.Fetched, Pushed: a.Pushed + b.Pushed, Refused: a.Refused + b.Refused,
-		Recounted: a.Recounted + b.Recounted, Bytes: a.Bytes + b.Bytes,
+		Recounted: a.Recounted + b.Recounted, Bytes: a.Bytes + b.Bytes, Unlike: a.Unlike + b.Unlike,
 	}
 }
 

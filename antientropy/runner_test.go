@@ -75,7 +75,7 @@ func TestRunnerOff(t *testing.T) {
 		if err := r.Run(ctx); !errors.Is(err, context.DeadlineExceeded) || r.Totals().Exchanges != 0 {
 			t.Errorf("%v, %+v", err, r.Totals())
 		}
-		if _, err := r.Exchange(t.Context(), asked); err != nil {
+		if _, err := r.Exchange(t.Context(), asked, Scope{}); err != nil {
 			t.Errorf("one that is asked for: %v", err)
 		}
 	})
@@ -100,7 +100,7 @@ func TestOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Exchange(t.Context(), asked); !errors.Is(err, ErrShared) {
+	if _, err := r.Exchange(t.Context(), asked, Scope{}); !errors.Is(err, ErrShared) {
 		t.Error(err)
 	}
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
@@ -240,6 +241,67 @@ func (c *Client) Hints(ctx context.Context, opts ...CallOption) (*Hints, error) 
 		}
 	}
 	return h, nil
+}
+
+// CompareScope says what two nodes are to compare.
+type CompareScope struct {
+	// Partitions are the only ones to compare; none: all that both own.
+	Partitions []int
+	// Look changes nothing: what differs is only named.
+	Look bool
+}
+
+// Comparison is what two nodes found when they compared what they hold, and did about it. Counts of items are of copies: an
+// item may have been mended on both sides.
+type Comparison struct {
+	// Partitions were compared, PartitionsDiffered of them did not have the same sum, and Items were looked at there.
+	Partitions, PartitionsDiffered, Items uint64
+	// Fetched copies were mended on the first node, Pushed ones on the second; Refused ones a side would not take.
+	Fetched, Pushed, Refused uint64
+	// Bytes of states travelled.
+	Bytes uint64
+	// Unlike is how many items a look found to differ, Keys are the first hundred of them.
+	Unlike uint64
+	Keys   []ComparedKey
+}
+
+// ComparedKey is an item that differs. Bucket is its bucket's name, or the id in hexadecimal if the answering node knows
+// none.
+type ComparedKey struct {
+	Bucket string
+	Key    Key
+}
+
+// Compare has two nodes compare what both own and mend what differs, as they do by themselves every so often. It may be
+// repeated. Two nodes that own nothing together have nothing to compare, which is no error. Give it time: Timeout. Options:
+// Timeout.
+func (c *Client) Compare(ctx context.Context, node, with NodeID, scope CompareScope, opts ...CallOption) (*Comparison, error) {
+	o := newCallOptions(opts)
+	req := &pb.CompareRequest{NodeId: node[:], WithId: with[:], Look: scope.Look}
+	for _, p := range scope.Partitions {
+		req.Partitions = append(req.Partitions, uint32(p))
+	}
+	reply, err := invoke(ctx, c, viewCall("compare", &o),
+		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.CompareResponse, error) {
+			return e.cluster.Compare(ctx, req, opts...)
+		})
+	if err != nil {
+		return nil, err
+	}
+	out := &Comparison{
+		Partitions: reply.GetPartitions(), PartitionsDiffered: reply.GetPartitionsDiffered(), Items: reply.GetItems(),
+		Fetched: reply.GetFetched(), Pushed: reply.GetPushed(), Refused: reply.GetRefused(), Bytes: reply.GetBytes(),
+		Unlike: reply.GetUnlike(),
+	}
+	names := c.topology.Load().bucketNames()
+	for _, item := range reply.GetKeys() {
+		name, ok := names[item.GetBucketId()]
+		if !ok {
+			name = strconv.FormatUint(item.GetBucketId(), 16)
+		}
+		out.Keys = append(out.Keys, ComparedKey{Bucket: name, Key: Key{Partition: item.GetPartitionKey(), Sort: item.GetSortKey()}})
+	}
+	return out, nil
 }
 
 // viewCall asks for a node's view of the cluster.

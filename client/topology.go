@@ -81,6 +81,15 @@ func newTopology(reply *pb.RingResponse, previous *topology) (*topology, error) 
 	return t, nil
 }
 
+// bucketNames are the buckets' names by their ids.
+func (t *topology) bucketNames() map[uint64]string {
+	names := make(map[uint64]string, len(t.buckets))
+	for name, b := range t.buckets {
+		names[b.id] = name
+	}
+	return names
+}
+
 // known is the number of the epoch, which need not be sent again; nil when there is none.
 func (t *topology) known() *uint64 {
 	if t.epoch == nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/starling-db/starling/antientropy/merkle"
 	"github.com/starling-db/starling/causal"
 	"github.com/starling-db/starling/coordinator"
+	"github.com/starling-db/starling/node/membership"
 	"github.com/starling-db/starling/node/telemetry"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 	"github.com/starling-db/starling/ring"
@@ -140,6 +141,84 @@ func (n *Node) repairFigures() telemetry.Repairs {
 		out.Oldest = n.opts.Now().Sub(oldest)
 	}
 	return out
+}
+
+// Compare has one node compare what it shares with another, be it this one or not.
+func (s *clusterService) Compare(ctx context.Context, req *pb.CompareRequest) (*pb.CompareResponse, error) {
+	n := s.n
+	ctx, cancel, err := n.beginAdmin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	by, err := n.memberOf(req.GetNodeId())
+	if err != nil {
+		return nil, err
+	}
+	if by == n.id {
+		return n.compare(ctx, req)
+	}
+	if n.detector.State(by) == membership.Dead {
+		return nil, notReady("node %s is dead", n.name(by))
+	}
+	reply, err := peers{n}.callOn(ctx, n.pool.CallBulk, by, &pb.PeerRequest{Body: &pb.PeerRequest_Compare{Compare: req}})
+	return reply.GetCompare(), err
+}
+
+// memberOf is the member with an id off the wire.
+func (n *Node) memberOf(b []byte) (ring.NodeID, error) {
+	var id ring.NodeID
+	if len(b) != len(id) {
+		return id, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "a node id of %d bytes", len(b))
+	}
+	copy(id[:], b)
+	if !n.state.Snapshot().IsMember(id) {
+		return id, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "node %v is no member", id)
+	}
+	return id, nil
+}
+
+// compare compares what this node shares with another.
+func (n *Node) compare(ctx context.Context, req *pb.CompareRequest) (*pb.CompareResponse, error) {
+	by, err := n.memberOf(req.GetNodeId())
+	if err != nil {
+		return nil, err
+	}
+	with, err := n.memberOf(req.GetWithId())
+	if err != nil {
+		return nil, err
+	}
+	if by != n.id || with == n.id {
+		return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "node %v can't compare %v with %v", n.id, by, with)
+	}
+	scope := antientropy.Scope{Look: req.GetLook()}
+	if len(req.GetPartitions()) > 0 {
+		scope.Partitions = slices.Compact(slices.Sorted(slices.Values(ints(req.GetPartitions()))))
+	}
+	report, err := n.repairs.Exchange(ctx, with, scope)
+	if errors.Is(err, antientropy.ErrShared) {
+		return &pb.CompareResponse{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &pb.CompareResponse{
+		Partitions: uint64(report.Partitions), PartitionsDiffered: uint64(report.Differed), Leaves: uint64(report.Leaves),
+		Items: uint64(report.Items), Fetched: uint64(report.Fetched), Pushed: uint64(report.Pushed), Refused: uint64(report.Refused),
+		Bytes: uint64(report.Bytes), Unlike: uint64(report.Unlike),
+	}
+	for _, key := range report.Keys {
+		bucket, rangeKey, err := storage.SplitItemKey(key)
+		if err != nil {
+			return nil, err
+		}
+		item, err := itemOf(bucket, rangeKey)
+		if err != nil {
+			return nil, err
+		}
+		out.Keys = append(out.Keys, addressOf(item))
+	}
+	return out, nil
 }
 
 // comparing asks another owner, on the stream that keeps out of the way of clients.

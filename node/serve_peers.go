@@ -137,6 +137,9 @@ func (s peerService) do(ctx context.Context, from ring.NodeID, m *pb.PeerRequest
 		return nil, err
 	}
 	switch body := m.GetBody().(type) {
+	case *pb.PeerRequest_Compare:
+		reply, err := s.n.compare(ctx, body.Compare)
+		return &pb.PeerReply{Body: &pb.PeerReply_Compare{Compare: reply}}, err
 	case *pb.PeerRequest_Range:
 		return s.scan(ctx, m.GetEpoch(), body.Range)
 	case *pb.PeerRequest_Forward:

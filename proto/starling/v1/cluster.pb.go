@@ -79,6 +79,198 @@ func (Liveness) EnumDescriptor() ([]byte, []int) {
 	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{0}
 }
 
+type CompareRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The two nodes, 16 bytes each. Whichever node is asked has the first of them do it.
+	NodeId []byte `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	WithId []byte `protobuf:"bytes,2,opt,name=with_id,json=withId,proto3" json:"with_id,omitempty"`
+	// The only partitions to compare; none: all that both own.
+	Partitions []uint32 `protobuf:"varint,3,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
+	// Change nothing.
+	Look          bool `protobuf:"varint,4,opt,name=look,proto3" json:"look,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareRequest) Reset() {
+	*x = CompareRequest{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareRequest) ProtoMessage() {}
+
+func (x *CompareRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
+func (*CompareRequest) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *CompareRequest) GetNodeId() []byte {
+	if x != nil {
+		return x.NodeId
+	}
+	return nil
+}
+
+func (x *CompareRequest) GetWithId() []byte {
+	if x != nil {
+		return x.WithId
+	}
+	return nil
+}
+
+func (x *CompareRequest) GetPartitions() []uint32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+func (x *CompareRequest) GetLook() bool {
+	if x != nil {
+		return x.Look
+	}
+	return false
+}
+
+// CompareResponse says what was found and done. Counts of items are of copies: an item may be mended on both sides.
+type CompareResponse struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Partitions         uint64                 `protobuf:"varint,1,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	PartitionsDiffered uint64                 `protobuf:"varint,2,opt,name=partitions_differed,json=partitionsDiffered,proto3" json:"partitions_differed,omitempty"`
+	Leaves             uint64                 `protobuf:"varint,3,opt,name=leaves,proto3" json:"leaves,omitempty"`
+	Items              uint64                 `protobuf:"varint,4,opt,name=items,proto3" json:"items,omitempty"`
+	// Mended on the first node, and on the second.
+	Fetched uint64 `protobuf:"varint,5,opt,name=fetched,proto3" json:"fetched,omitempty"`
+	Pushed  uint64 `protobuf:"varint,6,opt,name=pushed,proto3" json:"pushed,omitempty"`
+	// Items that a side would not take.
+	Refused uint64 `protobuf:"varint,7,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Bytes of the states that travelled.
+	Bytes uint64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// What a look found to differ, and the first hundred items of it.
+	Unlike        uint64         `protobuf:"varint,9,opt,name=unlike,proto3" json:"unlike,omitempty"`
+	Keys          []*ItemAddress `protobuf:"bytes,10,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareResponse) Reset() {
+	*x = CompareResponse{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareResponse) ProtoMessage() {}
+
+func (x *CompareResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareResponse.ProtoReflect.Descriptor instead.
+func (*CompareResponse) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CompareResponse) GetPartitions() uint64 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+func (x *CompareResponse) GetPartitionsDiffered() uint64 {
+	if x != nil {
+		return x.PartitionsDiffered
+	}
+	return 0
+}
+
+func (x *CompareResponse) GetLeaves() uint64 {
+	if x != nil {
+		return x.Leaves
+	}
+	return 0
+}
+
+func (x *CompareResponse) GetItems() uint64 {
+	if x != nil {
+		return x.Items
+	}
+	return 0
+}
+
+func (x *CompareResponse) GetFetched() uint64 {
+	if x != nil {
+		return x.Fetched
+	}
+	return 0
+}
+
+func (x *CompareResponse) GetPushed() uint64 {
+	if x != nil {
+		return x.Pushed
+	}
+	return 0
+}
+
+func (x *CompareResponse) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *CompareResponse) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *CompareResponse) GetUnlike() uint64 {
+	if x != nil {
+		return x.Unlike
+	}
+	return 0
+}
+
+func (x *CompareResponse) GetKeys() []*ItemAddress {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 type StatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only what the answering node knows by itself: asks no other node for its hints.
@@ -89,7 +281,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[0]
+	mi := &file_starling_v1_cluster_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -101,7 +293,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[0]
+	mi := &file_starling_v1_cluster_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -114,7 +306,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{0}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *StatusRequest) GetLocal() bool {
@@ -143,7 +335,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[1]
+	mi := &file_starling_v1_cluster_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -155,7 +347,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[1]
+	mi := &file_starling_v1_cluster_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -168,7 +360,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{1}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StatusResponse) GetCluster() string {
@@ -262,7 +454,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[2]
+	mi := &file_starling_v1_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -274,7 +466,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[2]
+	mi := &file_starling_v1_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -287,7 +479,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{2}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *NodeStatus) GetId() []byte {
@@ -433,7 +625,7 @@ type RingRequest struct {
 
 func (x *RingRequest) Reset() {
 	*x = RingRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[3]
+	mi := &file_starling_v1_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -445,7 +637,7 @@ func (x *RingRequest) String() string {
 func (*RingRequest) ProtoMessage() {}
 
 func (x *RingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[3]
+	mi := &file_starling_v1_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -458,7 +650,7 @@ func (x *RingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingRequest.ProtoReflect.Descriptor instead.
 func (*RingRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{3}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RingRequest) GetKnownEpoch() uint64 {
@@ -482,7 +674,7 @@ type RingResponse struct {
 
 func (x *RingResponse) Reset() {
 	*x = RingResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[4]
+	mi := &file_starling_v1_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -494,7 +686,7 @@ func (x *RingResponse) String() string {
 func (*RingResponse) ProtoMessage() {}
 
 func (x *RingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[4]
+	mi := &file_starling_v1_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -507,7 +699,7 @@ func (x *RingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingResponse.ProtoReflect.Descriptor instead.
 func (*RingResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{4}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RingResponse) GetNumber() uint64 {
@@ -558,7 +750,7 @@ type NodeAddress struct {
 
 func (x *NodeAddress) Reset() {
 	*x = NodeAddress{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[5]
+	mi := &file_starling_v1_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +762,7 @@ func (x *NodeAddress) String() string {
 func (*NodeAddress) ProtoMessage() {}
 
 func (x *NodeAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[5]
+	mi := &file_starling_v1_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +775,7 @@ func (x *NodeAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeAddress.ProtoReflect.Descriptor instead.
 func (*NodeAddress) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{5}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodeAddress) GetId() []byte {
@@ -631,7 +823,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[6]
+	mi := &file_starling_v1_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +835,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[6]
+	mi := &file_starling_v1_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,7 +848,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LocateRequest) GetBucket() string {
@@ -687,7 +879,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[7]
+	mi := &file_starling_v1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +891,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[7]
+	mi := &file_starling_v1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +904,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LocateResponse) GetToken() uint64 {
@@ -765,7 +957,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[8]
+	mi := &file_starling_v1_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +969,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[8]
+	mi := &file_starling_v1_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +982,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Placement) GetId() []byte {
@@ -845,7 +1037,7 @@ type HintsRequest struct {
 
 func (x *HintsRequest) Reset() {
 	*x = HintsRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[9]
+	mi := &file_starling_v1_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +1049,7 @@ func (x *HintsRequest) String() string {
 func (*HintsRequest) ProtoMessage() {}
 
 func (x *HintsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[9]
+	mi := &file_starling_v1_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1062,7 @@ func (x *HintsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintsRequest.ProtoReflect.Descriptor instead.
 func (*HintsRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HintsRequest) GetLocal() bool {
@@ -891,7 +1083,7 @@ type HintsResponse struct {
 
 func (x *HintsResponse) Reset() {
 	*x = HintsResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[10]
+	mi := &file_starling_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +1095,7 @@ func (x *HintsResponse) String() string {
 func (*HintsResponse) ProtoMessage() {}
 
 func (x *HintsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[10]
+	mi := &file_starling_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1108,7 @@ func (x *HintsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintsResponse.ProtoReflect.Descriptor instead.
 func (*HintsResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *HintsResponse) GetHints() []*HintStatus {
@@ -950,7 +1142,7 @@ type HintStatus struct {
 
 func (x *HintStatus) Reset() {
 	*x = HintStatus{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[11]
+	mi := &file_starling_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1154,7 @@ func (x *HintStatus) String() string {
 func (*HintStatus) ProtoMessage() {}
 
 func (x *HintStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[11]
+	mi := &file_starling_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1167,7 @@ func (x *HintStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintStatus.ProtoReflect.Descriptor instead.
 func (*HintStatus) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HintStatus) GetHolderId() []byte {
@@ -1055,7 +1247,7 @@ type Bucket struct {
 
 func (x *Bucket) Reset() {
 	*x = Bucket{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[12]
+	mi := &file_starling_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1259,7 @@ func (x *Bucket) String() string {
 func (*Bucket) ProtoMessage() {}
 
 func (x *Bucket) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[12]
+	mi := &file_starling_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1272,7 @@ func (x *Bucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bucket.ProtoReflect.Descriptor instead.
 func (*Bucket) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Bucket) GetName() string {
@@ -1162,7 +1354,7 @@ type CreateBucketRequest struct {
 
 func (x *CreateBucketRequest) Reset() {
 	*x = CreateBucketRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[13]
+	mi := &file_starling_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1366,7 @@ func (x *CreateBucketRequest) String() string {
 func (*CreateBucketRequest) ProtoMessage() {}
 
 func (x *CreateBucketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[13]
+	mi := &file_starling_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1379,7 @@ func (x *CreateBucketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBucketRequest.ProtoReflect.Descriptor instead.
 func (*CreateBucketRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateBucketRequest) GetBucket() *Bucket {
@@ -1208,7 +1400,7 @@ type CreateBucketResponse struct {
 
 func (x *CreateBucketResponse) Reset() {
 	*x = CreateBucketResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[14]
+	mi := &file_starling_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1412,7 @@ func (x *CreateBucketResponse) String() string {
 func (*CreateBucketResponse) ProtoMessage() {}
 
 func (x *CreateBucketResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[14]
+	mi := &file_starling_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1425,7 @@ func (x *CreateBucketResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBucketResponse.ProtoReflect.Descriptor instead.
 func (*CreateBucketResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateBucketResponse) GetBucket() *Bucket {
@@ -1265,7 +1457,7 @@ type AlterBucketRequest struct {
 
 func (x *AlterBucketRequest) Reset() {
 	*x = AlterBucketRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[15]
+	mi := &file_starling_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1469,7 @@ func (x *AlterBucketRequest) String() string {
 func (*AlterBucketRequest) ProtoMessage() {}
 
 func (x *AlterBucketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[15]
+	mi := &file_starling_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1482,7 @@ func (x *AlterBucketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterBucketRequest.ProtoReflect.Descriptor instead.
 func (*AlterBucketRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AlterBucketRequest) GetName() string {
@@ -1337,7 +1529,7 @@ type AlterBucketResponse struct {
 
 func (x *AlterBucketResponse) Reset() {
 	*x = AlterBucketResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[16]
+	mi := &file_starling_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1541,7 @@ func (x *AlterBucketResponse) String() string {
 func (*AlterBucketResponse) ProtoMessage() {}
 
 func (x *AlterBucketResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[16]
+	mi := &file_starling_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1554,7 @@ func (x *AlterBucketResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterBucketResponse.ProtoReflect.Descriptor instead.
 func (*AlterBucketResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AlterBucketResponse) GetBucket() *Bucket {
@@ -1380,7 +1572,7 @@ type ListBucketsRequest struct {
 
 func (x *ListBucketsRequest) Reset() {
 	*x = ListBucketsRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[17]
+	mi := &file_starling_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1584,7 @@ func (x *ListBucketsRequest) String() string {
 func (*ListBucketsRequest) ProtoMessage() {}
 
 func (x *ListBucketsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[17]
+	mi := &file_starling_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1597,7 @@ func (x *ListBucketsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBucketsRequest.ProtoReflect.Descriptor instead.
 func (*ListBucketsRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 type ListBucketsResponse struct {
@@ -1417,7 +1609,7 @@ type ListBucketsResponse struct {
 
 func (x *ListBucketsResponse) Reset() {
 	*x = ListBucketsResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[18]
+	mi := &file_starling_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1621,7 @@ func (x *ListBucketsResponse) String() string {
 func (*ListBucketsResponse) ProtoMessage() {}
 
 func (x *ListBucketsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[18]
+	mi := &file_starling_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1634,7 @@ func (x *ListBucketsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBucketsResponse.ProtoReflect.Descriptor instead.
 func (*ListBucketsResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListBucketsResponse) GetBuckets() []*Bucket {
@@ -1461,7 +1653,7 @@ type DropBucketRequest struct {
 
 func (x *DropBucketRequest) Reset() {
 	*x = DropBucketRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[19]
+	mi := &file_starling_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1665,7 @@ func (x *DropBucketRequest) String() string {
 func (*DropBucketRequest) ProtoMessage() {}
 
 func (x *DropBucketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[19]
+	mi := &file_starling_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1678,7 @@ func (x *DropBucketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropBucketRequest.ProtoReflect.Descriptor instead.
 func (*DropBucketRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DropBucketRequest) GetName() string {
@@ -1504,7 +1696,7 @@ type DropBucketResponse struct {
 
 func (x *DropBucketResponse) Reset() {
 	*x = DropBucketResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[20]
+	mi := &file_starling_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1708,7 @@ func (x *DropBucketResponse) String() string {
 func (*DropBucketResponse) ProtoMessage() {}
 
 func (x *DropBucketResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[20]
+	mi := &file_starling_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,14 +1721,35 @@ func (x *DropBucketResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropBucketResponse.ProtoReflect.Descriptor instead.
 func (*DropBucketResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 var File_starling_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_starling_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x19starling/v1/cluster.proto\x12\vstarling.v1\x1a\x14starling/v1/kv.proto\"%\n" +
+	"\x19starling/v1/cluster.proto\x12\vstarling.v1\x1a\x16starling/v1/item.proto\x1a\x14starling/v1/kv.proto\"v\n" +
+	"\x0eCompareRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\fR\x06nodeId\x12\x17\n" +
+	"\awith_id\x18\x02 \x01(\fR\x06withId\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x03 \x03(\rR\n" +
+	"partitions\x12\x12\n" +
+	"\x04look\x18\x04 \x01(\bR\x04look\"\xb8\x02\n" +
+	"\x0fCompareResponse\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x01 \x01(\x04R\n" +
+	"partitions\x12/\n" +
+	"\x13partitions_differed\x18\x02 \x01(\x04R\x12partitionsDiffered\x12\x16\n" +
+	"\x06leaves\x18\x03 \x01(\x04R\x06leaves\x12\x14\n" +
+	"\x05items\x18\x04 \x01(\x04R\x05items\x12\x18\n" +
+	"\afetched\x18\x05 \x01(\x04R\afetched\x12\x16\n" +
+	"\x06pushed\x18\x06 \x01(\x04R\x06pushed\x12\x18\n" +
+	"\arefused\x18\a \x01(\x04R\arefused\x12\x14\n" +
+	"\x05bytes\x18\b \x01(\x04R\x05bytes\x12\x16\n" +
+	"\x06unlike\x18\t \x01(\x04R\x06unlike\x12,\n" +
+	"\x04keys\x18\n" +
+	" \x03(\v2\x18.starling.v1.ItemAddressR\x04keys\"%\n" +
 	"\rStatusRequest\x12\x14\n" +
 	"\x05local\x18\x01 \x01(\bR\x05local\"\x87\x02\n" +
 	"\x0eStatusResponse\x12\x18\n" +
@@ -1669,7 +1882,7 @@ const file_starling_v1_cluster_proto_rawDesc = "" +
 	"\x0eLIVENESS_ALIVE\x10\x01\x12\x14\n" +
 	"\x10LIVENESS_SUSPECT\x10\x02\x12\x11\n" +
 	"\rLIVENESS_DEAD\x10\x03\x12\x11\n" +
-	"\rLIVENESS_LEFT\x10\x042\xd4\x04\n" +
+	"\rLIVENESS_LEFT\x10\x042\x9a\x05\n" +
 	"\aCluster\x12A\n" +
 	"\x06Status\x12\x1a.starling.v1.StatusRequest\x1a\x1b.starling.v1.StatusResponse\x12;\n" +
 	"\x04Ring\x12\x18.starling.v1.RingRequest\x1a\x19.starling.v1.RingResponse\x12A\n" +
@@ -1679,7 +1892,8 @@ const file_starling_v1_cluster_proto_rawDesc = "" +
 	"\vAlterBucket\x12\x1f.starling.v1.AlterBucketRequest\x1a .starling.v1.AlterBucketResponse\x12P\n" +
 	"\vListBuckets\x12\x1f.starling.v1.ListBucketsRequest\x1a .starling.v1.ListBucketsResponse\x12M\n" +
 	"\n" +
-	"DropBucket\x12\x1e.starling.v1.DropBucketRequest\x1a\x1f.starling.v1.DropBucketResponseB>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
+	"DropBucket\x12\x1e.starling.v1.DropBucketRequest\x1a\x1f.starling.v1.DropBucketResponse\x12D\n" +
+	"\aCompare\x12\x1b.starling.v1.CompareRequest\x1a\x1c.starling.v1.CompareResponseB>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
 
 var (
 	file_starling_v1_cluster_proto_rawDescOnce sync.Once
@@ -1694,77 +1908,83 @@ func file_starling_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_starling_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_starling_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_starling_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_starling_v1_cluster_proto_goTypes = []any{
 	(Liveness)(0),                // 0: starling.v1.Liveness
-	(*StatusRequest)(nil),        // 1: starling.v1.StatusRequest
-	(*StatusResponse)(nil),       // 2: starling.v1.StatusResponse
-	(*NodeStatus)(nil),           // 3: starling.v1.NodeStatus
-	(*RingRequest)(nil),          // 4: starling.v1.RingRequest
-	(*RingResponse)(nil),         // 5: starling.v1.RingResponse
-	(*NodeAddress)(nil),          // 6: starling.v1.NodeAddress
-	(*LocateRequest)(nil),        // 7: starling.v1.LocateRequest
-	(*LocateResponse)(nil),       // 8: starling.v1.LocateResponse
-	(*Placement)(nil),            // 9: starling.v1.Placement
-	(*HintsRequest)(nil),         // 10: starling.v1.HintsRequest
-	(*HintsResponse)(nil),        // 11: starling.v1.HintsResponse
-	(*HintStatus)(nil),           // 12: starling.v1.HintStatus
-	(*Bucket)(nil),               // 13: starling.v1.Bucket
-	(*CreateBucketRequest)(nil),  // 14: starling.v1.CreateBucketRequest
-	(*CreateBucketResponse)(nil), // 15: starling.v1.CreateBucketResponse
-	(*AlterBucketRequest)(nil),   // 16: starling.v1.AlterBucketRequest
-	(*AlterBucketResponse)(nil),  // 17: starling.v1.AlterBucketResponse
-	(*ListBucketsRequest)(nil),   // 18: starling.v1.ListBucketsRequest
-	(*ListBucketsResponse)(nil),  // 19: starling.v1.ListBucketsResponse
-	(*DropBucketRequest)(nil),    // 20: starling.v1.DropBucketRequest
-	(*DropBucketResponse)(nil),   // 21: starling.v1.DropBucketResponse
-	(*Consistency)(nil),          // 22: starling.v1.Consistency
-	(ConflictPolicy)(0),          // 23: starling.v1.ConflictPolicy
-	(Durability)(0),              // 24: starling.v1.Durability
-	(*TimeToLive)(nil),           // 25: starling.v1.TimeToLive
+	(*CompareRequest)(nil),       // 1: starling.v1.CompareRequest
+	(*CompareResponse)(nil),      // 2: starling.v1.CompareResponse
+	(*StatusRequest)(nil),        // 3: starling.v1.StatusRequest
+	(*StatusResponse)(nil),       // 4: starling.v1.StatusResponse
+	(*NodeStatus)(nil),           // 5: starling.v1.NodeStatus
+	(*RingRequest)(nil),          // 6: starling.v1.RingRequest
+	(*RingResponse)(nil),         // 7: starling.v1.RingResponse
+	(*NodeAddress)(nil),          // 8: starling.v1.NodeAddress
+	(*LocateRequest)(nil),        // 9: starling.v1.LocateRequest
+	(*LocateResponse)(nil),       // 10: starling.v1.LocateResponse
+	(*Placement)(nil),            // 11: starling.v1.Placement
+	(*HintsRequest)(nil),         // 12: starling.v1.HintsRequest
+	(*HintsResponse)(nil),        // 13: starling.v1.HintsResponse
+	(*HintStatus)(nil),           // 14: starling.v1.HintStatus
+	(*Bucket)(nil),               // 15: starling.v1.Bucket
+	(*CreateBucketRequest)(nil),  // 16: starling.v1.CreateBucketRequest
+	(*CreateBucketResponse)(nil), // 17: starling.v1.CreateBucketResponse
+	(*AlterBucketRequest)(nil),   // 18: starling.v1.AlterBucketRequest
+	(*AlterBucketResponse)(nil),  // 19: starling.v1.AlterBucketResponse
+	(*ListBucketsRequest)(nil),   // 20: starling.v1.ListBucketsRequest
+	(*ListBucketsResponse)(nil),  // 21: starling.v1.ListBucketsResponse
+	(*DropBucketRequest)(nil),    // 22: starling.v1.DropBucketRequest
+	(*DropBucketResponse)(nil),   // 23: starling.v1.DropBucketResponse
+	(*ItemAddress)(nil),          // 24: starling.v1.ItemAddress
+	(*Consistency)(nil),          // 25: starling.v1.Consistency
+	(ConflictPolicy)(0),          // 26: starling.v1.ConflictPolicy
+	(Durability)(0),              // 27: starling.v1.Durability
+	(*TimeToLive)(nil),           // 28: starling.v1.TimeToLive
 }
 var file_starling_v1_cluster_proto_depIdxs = []int32{
-	3,  // 0: starling.v1.StatusResponse.nodes:type_name -> starling.v1.NodeStatus
-	0,  // 1: starling.v1.NodeStatus.liveness:type_name -> starling.v1.Liveness
-	6,  // 2: starling.v1.RingResponse.nodes:type_name -> starling.v1.NodeAddress
-	13, // 3: starling.v1.RingResponse.buckets:type_name -> starling.v1.Bucket
-	0,  // 4: starling.v1.NodeAddress.liveness:type_name -> starling.v1.Liveness
-	9,  // 5: starling.v1.LocateResponse.preference:type_name -> starling.v1.Placement
-	0,  // 6: starling.v1.Placement.liveness:type_name -> starling.v1.Liveness
-	12, // 7: starling.v1.HintsResponse.hints:type_name -> starling.v1.HintStatus
-	22, // 8: starling.v1.Bucket.r:type_name -> starling.v1.Consistency
-	22, // 9: starling.v1.Bucket.w:type_name -> starling.v1.Consistency
-	23, // 10: starling.v1.Bucket.conflict:type_name -> starling.v1.ConflictPolicy
-	24, // 11: starling.v1.Bucket.durability:type_name -> starling.v1.Durability
-	13, // 12: starling.v1.CreateBucketRequest.bucket:type_name -> starling.v1.Bucket
-	13, // 13: starling.v1.CreateBucketResponse.bucket:type_name -> starling.v1.Bucket
-	22, // 14: starling.v1.AlterBucketRequest.r:type_name -> starling.v1.Consistency
-	22, // 15: starling.v1.AlterBucketRequest.w:type_name -> starling.v1.Consistency
-	24, // 16: starling.v1.AlterBucketRequest.durability:type_name -> starling.v1.Durability
-	25, // 17: starling.v1.AlterBucketRequest.ttl:type_name -> starling.v1.TimeToLive
-	13, // 18: starling.v1.AlterBucketResponse.bucket:type_name -> starling.v1.Bucket
-	13, // 19: starling.v1.ListBucketsResponse.buckets:type_name -> starling.v1.Bucket
-	1,  // 20: starling.v1.Cluster.Status:input_type -> starling.v1.StatusRequest
-	4,  // 21: starling.v1.Cluster.Ring:input_type -> starling.v1.RingRequest
-	7,  // 22: starling.v1.Cluster.Locate:input_type -> starling.v1.LocateRequest
-	10, // 23: starling.v1.Cluster.Hints:input_type -> starling.v1.HintsRequest
-	14, // 24: starling.v1.Cluster.CreateBucket:input_type -> starling.v1.CreateBucketRequest
-	16, // 25: starling.v1.Cluster.AlterBucket:input_type -> starling.v1.AlterBucketRequest
-	18, // 26: starling.v1.Cluster.ListBuckets:input_type -> starling.v1.ListBucketsRequest
-	20, // 27: starling.v1.Cluster.DropBucket:input_type -> starling.v1.DropBucketRequest
-	2,  // 28: starling.v1.Cluster.Status:output_type -> starling.v1.StatusResponse
-	5,  // 29: starling.v1.Cluster.Ring:output_type -> starling.v1.RingResponse
-	8,  // 30: starling.v1.Cluster.Locate:output_type -> starling.v1.LocateResponse
-	11, // 31: starling.v1.Cluster.Hints:output_type -> starling.v1.HintsResponse
-	15, // 32: starling.v1.Cluster.CreateBucket:output_type -> starling.v1.CreateBucketResponse
-	17, // 33: starling.v1.Cluster.AlterBucket:output_type -> starling.v1.AlterBucketResponse
-	19, // 34: starling.v1.Cluster.ListBuckets:output_type -> starling.v1.ListBucketsResponse
-	21, // 35: starling.v1.Cluster.DropBucket:output_type -> starling.v1.DropBucketResponse
-	28, // [28:36] is the sub-list for method output_type
-	20, // [20:28] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	24, // 0: starling.v1.CompareResponse.keys:type_name -> starling.v1.ItemAddress
+	5,  // 1: starling.v1.StatusResponse.nodes:type_name -> starling.v1.NodeStatus
+	0,  // 2: starling.v1.NodeStatus.liveness:type_name -> starling.v1.Liveness
+	8,  // 3: starling.v1.RingResponse.nodes:type_name -> starling.v1.NodeAddress
+	15, // 4: starling.v1.RingResponse.buckets:type_name -> starling.v1.Bucket
+	0,  // 5: starling.v1.NodeAddress.liveness:type_name -> starling.v1.Liveness
+	11, // 6: starling.v1.LocateResponse.preference:type_name -> starling.v1.Placement
+	0,  // 7: starling.v1.Placement.liveness:type_name -> starling.v1.Liveness
+	14, // 8: starling.v1.HintsResponse.hints:type_name -> starling.v1.HintStatus
+	25, // 9: starling.v1.Bucket.r:type_name -> starling.v1.Consistency
+	25, // 10: starling.v1.Bucket.w:type_name -> starling.v1.Consistency
+	26, // 11: starling.v1.Bucket.conflict:type_name -> starling.v1.ConflictPolicy
+	27, // 12: starling.v1.Bucket.durability:type_name -> starling.v1.Durability
+	15, // 13: starling.v1.CreateBucketRequest.bucket:type_name -> starling.v1.Bucket
+	15, // 14: starling.v1.CreateBucketResponse.bucket:type_name -> starling.v1.Bucket
+	25, // 15: starling.v1.AlterBucketRequest.r:type_name -> starling.v1.Consistency
+	25, // 16: starling.v1.AlterBucketRequest.w:type_name -> starling.v1.Consistency
+	27, // 17: starling.v1.AlterBucketRequest.durability:type_name -> starling.v1.Durability
+	28, // 18: starling.v1.AlterBucketRequest.ttl:type_name -> starling.v1.TimeToLive
+	15, // 19: starling.v1.AlterBucketResponse.bucket:type_name -> starling.v1.Bucket
+	15, // 20: starling.v1.ListBucketsResponse.buckets:type_name -> starling.v1.Bucket
+	3,  // 21: starling.v1.Cluster.Status:input_type -> starling.v1.StatusRequest
+	6,  // 22: starling.v1.Cluster.Ring:input_type -> starling.v1.RingRequest
+	9,  // 23: starling.v1.Cluster.Locate:input_type -> starling.v1.LocateRequest
+	12, // 24: starling.v1.Cluster.Hints:input_type -> starling.v1.HintsRequest
+	16, // 25: starling.v1.Cluster.CreateBucket:input_type -> starling.v1.CreateBucketRequest
+	18, // 26: starling.v1.Cluster.AlterBucket:input_type -> starling.v1.AlterBucketRequest
+	20, // 27: starling.v1.Cluster.ListBuckets:input_type -> starling.v1.ListBucketsRequest
+	22, // 28: starling.v1.Cluster.DropBucket:input_type -> starling.v1.DropBucketRequest
+	1,  // 29: starling.v1.Cluster.Compare:input_type -> starling.v1.CompareRequest
+	4,  // 30: starling.v1.Cluster.Status:output_type -> starling.v1.StatusResponse
+	7,  // 31: starling.v1.Cluster.Ring:output_type -> starling.v1.RingResponse
+	10, // 32: starling.v1.Cluster.Locate:output_type -> starling.v1.LocateResponse
+	13, // 33: starling.v1.Cluster.Hints:output_type -> starling.v1.HintsResponse
+	17, // 34: starling.v1.Cluster.CreateBucket:output_type -> starling.v1.CreateBucketResponse
+	19, // 35: starling.v1.Cluster.AlterBucket:output_type -> starling.v1.AlterBucketResponse
+	21, // 36: starling.v1.Cluster.ListBuckets:output_type -> starling.v1.ListBucketsResponse
+	23, // 37: starling.v1.Cluster.DropBucket:output_type -> starling.v1.DropBucketResponse
+	2,  // 38: starling.v1.Cluster.Compare:output_type -> starling.v1.CompareResponse
+	30, // [30:39] is the sub-list for method output_type
+	21, // [21:30] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_starling_v1_cluster_proto_init() }
@@ -1772,15 +1992,16 @@ func file_starling_v1_cluster_proto_init() {
 	if File_starling_v1_cluster_proto != nil {
 		return
 	}
+	file_starling_v1_item_proto_init()
 	file_starling_v1_kv_proto_init()
-	file_starling_v1_cluster_proto_msgTypes[3].OneofWrappers = []any{}
+	file_starling_v1_cluster_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_starling_v1_cluster_proto_rawDesc), len(file_starling_v1_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	Cluster_AlterBucket_FullMethodName  = "/starling.v1.Cluster/AlterBucket"
 	Cluster_ListBuckets_FullMethodName  = "/starling.v1.Cluster/ListBuckets"
 	Cluster_DropBucket_FullMethodName   = "/starling.v1.Cluster/DropBucket"
+	Cluster_Compare_FullMethodName      = "/starling.v1.Cluster/Compare"
 )
 
 // ClusterClient is the client API for Cluster service.
@@ -53,6 +54,8 @@ type ClusterClient interface {
 	ListBuckets(ctx context.Context, in *ListBucketsRequest, opts ...grpc.CallOption) (*ListBucketsResponse, error)
 	// DropBucket removes a bucket and, in time, its data. The bucket "default" can't be dropped.
 	DropBucket(ctx context.Context, in *DropBucketRequest, opts ...grpc.CallOption) (*DropBucketResponse, error)
+	// Compare has two nodes compare what both own, and mend what differs unless they are only to look. It may be repeated.
+	Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error)
 }
 
 type clusterClient struct {
@@ -143,6 +146,16 @@ func (c *clusterClient) DropBucket(ctx context.Context, in *DropBucketRequest, o
 	return out, nil
 }
 
+func (c *clusterClient) Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompareResponse)
+	err := c.cc.Invoke(ctx, Cluster_Compare_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClusterServer is the server API for Cluster service.
 // All implementations must embed UnimplementedClusterServer
 // for forward compatibility.
@@ -165,6 +178,8 @@ type ClusterServer interface {
 	ListBuckets(context.Context, *ListBucketsRequest) (*ListBucketsResponse, error)
 	// DropBucket removes a bucket and, in time, its data. The bucket "default" can't be dropped.
 	DropBucket(context.Context, *DropBucketRequest) (*DropBucketResponse, error)
+	// Compare has two nodes compare what both own, and mend what differs unless they are only to look. It may be repeated.
+	Compare(context.Context, *CompareRequest) (*CompareResponse, error)
 	mustEmbedUnimplementedClusterServer()
 }
 
@@ -198,6 +213,9 @@ func (UnimplementedClusterServer) ListBuckets(context.Context, *ListBucketsReque
 }
 func (UnimplementedClusterServer) DropBucket(context.Context, *DropBucketRequest) (*DropBucketResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DropBucket not implemented")
+}
+func (UnimplementedClusterServer) Compare(context.Context, *CompareRequest) (*CompareResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Compare not implemented")
 }
 func (UnimplementedClusterServer) mustEmbedUnimplementedClusterServer() {}
 func (UnimplementedClusterServer) testEmbeddedByValue()                 {}
@@ -364,6 +382,24 @@ func _Cluster_DropBucket_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Cluster_Compare_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompareRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).Compare(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_Compare_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).Compare(ctx, req.(*CompareRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Cluster_ServiceDesc is the grpc.ServiceDesc for Cluster service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -402,6 +438,10 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DropBucket",
 			Handler:    _Cluster_DropBucket_Handler,
+		},
+		{
+			MethodName: "Compare",
+			Handler:    _Cluster_Compare_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

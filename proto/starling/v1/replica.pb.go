@@ -72,7 +72,7 @@ func (x Propose_Step) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Propose_Step.Descriptor instead.
 func (Propose_Step) EnumDescriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{30, 0}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{29, 0}
 }
 
 // Frame is one message on a stream, in either direction.
@@ -275,6 +275,7 @@ type PeerRequest struct {
 	//	*PeerRequest_CompareRoots
 	//	*PeerRequest_CompareNodes
 	//	*PeerRequest_CompareItems
+	//	*PeerRequest_Compare
 	Body          isPeerRequest_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -455,6 +456,15 @@ func (x *PeerRequest) GetCompareItems() *CompareItems {
 	return nil
 }
 
+func (x *PeerRequest) GetCompare() *CompareRequest {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_Compare); ok {
+			return x.Compare
+		}
+	}
+	return nil
+}
+
 type isPeerRequest_Body interface {
 	isPeerRequest_Body()
 }
@@ -512,6 +522,11 @@ type PeerRequest_CompareItems struct {
 	CompareItems *CompareItems `protobuf:"bytes,22,opt,name=compare_items,json=compareItems,proto3,oneof"`
 }
 
+type PeerRequest_Compare struct {
+	// Cluster.Compare on its way to the node that is to do it.
+	Compare *CompareRequest `protobuf:"bytes,23,opt,name=compare,proto3,oneof"`
+}
+
 func (*PeerRequest_Write) isPeerRequest_Body() {}
 
 func (*PeerRequest_Read) isPeerRequest_Body() {}
@@ -538,6 +553,8 @@ func (*PeerRequest_CompareNodes) isPeerRequest_Body() {}
 
 func (*PeerRequest_CompareItems) isPeerRequest_Body() {}
 
+func (*PeerRequest_Compare) isPeerRequest_Body() {}
+
 type PeerReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's.
@@ -558,6 +575,7 @@ type PeerReply struct {
 	//	*PeerReply_CompareRoots
 	//	*PeerReply_CompareNodes
 	//	*PeerReply_CompareItems
+	//	*PeerReply_Compare
 	Body          isPeerReply_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -731,6 +749,15 @@ func (x *PeerReply) GetCompareItems() *CompareItemsReply {
 	return nil
 }
 
+func (x *PeerReply) GetCompare() *CompareResponse {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_Compare); ok {
+			return x.Compare
+		}
+	}
+	return nil
+}
+
 type isPeerReply_Body interface {
 	isPeerReply_Body()
 }
@@ -787,6 +814,10 @@ type PeerReply_CompareItems struct {
 	CompareItems *CompareItemsReply `protobuf:"bytes,22,opt,name=compare_items,json=compareItems,proto3,oneof"`
 }
 
+type PeerReply_Compare struct {
+	Compare *CompareResponse `protobuf:"bytes,23,opt,name=compare,proto3,oneof"`
+}
+
 func (*PeerReply_Write) isPeerReply_Body() {}
 
 func (*PeerReply_Read) isPeerReply_Body() {}
@@ -812,6 +843,8 @@ func (*PeerReply_CompareRoots) isPeerReply_Body() {}
 func (*PeerReply_CompareNodes) isPeerReply_Body() {}
 
 func (*PeerReply_CompareItems) isPeerReply_Body() {}
+
+func (*PeerReply_Compare) isPeerReply_Body() {}
 
 // PeerError is why a replica did not do what it was asked.
 type PeerError struct {
@@ -884,67 +917,6 @@ func (x *PeerError) GetCode() uint32 {
 	return 0
 }
 
-// ItemAddress is an item's place in storage.
-type ItemAddress struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	BucketId      uint64                 `protobuf:"fixed64,1,opt,name=bucket_id,json=bucketId,proto3" json:"bucket_id,omitempty"`
-	PartitionKey  []byte                 `protobuf:"bytes,2,opt,name=partition_key,json=partitionKey,proto3" json:"partition_key,omitempty"`
-	SortKey       []byte                 `protobuf:"bytes,3,opt,name=sort_key,json=sortKey,proto3" json:"sort_key,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ItemAddress) Reset() {
-	*x = ItemAddress{}
-	mi := &file_starling_v1_replica_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ItemAddress) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ItemAddress) ProtoMessage() {}
-
-func (x *ItemAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ItemAddress.ProtoReflect.Descriptor instead.
-func (*ItemAddress) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *ItemAddress) GetBucketId() uint64 {
-	if x != nil {
-		return x.BucketId
-	}
-	return 0
-}
-
-func (x *ItemAddress) GetPartitionKey() []byte {
-	if x != nil {
-		return x.PartitionKey
-	}
-	return nil
-}
-
-func (x *ItemAddress) GetSortKey() []byte {
-	if x != nil {
-		return x.SortKey
-	}
-	return nil
-}
-
 // WriteState asks a replica to merge a whole item state into its own.
 type WriteState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -963,7 +935,7 @@ type WriteState struct {
 
 func (x *WriteState) Reset() {
 	*x = WriteState{}
-	mi := &file_starling_v1_replica_proto_msgTypes[6]
+	mi := &file_starling_v1_replica_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +947,7 @@ func (x *WriteState) String() string {
 func (*WriteState) ProtoMessage() {}
 
 func (x *WriteState) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[6]
+	mi := &file_starling_v1_replica_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +960,7 @@ func (x *WriteState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteState.ProtoReflect.Descriptor instead.
 func (*WriteState) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{6}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WriteState) GetItem() *ItemAddress {
@@ -1041,7 +1013,7 @@ type WriteStateReply struct {
 
 func (x *WriteStateReply) Reset() {
 	*x = WriteStateReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[7]
+	mi := &file_starling_v1_replica_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1025,7 @@ func (x *WriteStateReply) String() string {
 func (*WriteStateReply) ProtoMessage() {}
 
 func (x *WriteStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[7]
+	mi := &file_starling_v1_replica_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1038,7 @@ func (x *WriteStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteStateReply.ProtoReflect.Descriptor instead.
 func (*WriteStateReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{7}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{6}
 }
 
 // ReadState asks for an item's state, or for its digest.
@@ -1081,7 +1053,7 @@ type ReadState struct {
 
 func (x *ReadState) Reset() {
 	*x = ReadState{}
-	mi := &file_starling_v1_replica_proto_msgTypes[8]
+	mi := &file_starling_v1_replica_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1065,7 @@ func (x *ReadState) String() string {
 func (*ReadState) ProtoMessage() {}
 
 func (x *ReadState) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[8]
+	mi := &file_starling_v1_replica_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1078,7 @@ func (x *ReadState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadState.ProtoReflect.Descriptor instead.
 func (*ReadState) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{8}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ReadState) GetItem() *ItemAddress {
@@ -1142,7 +1114,7 @@ type ReadStateReply struct {
 
 func (x *ReadStateReply) Reset() {
 	*x = ReadStateReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[9]
+	mi := &file_starling_v1_replica_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1126,7 @@ func (x *ReadStateReply) String() string {
 func (*ReadStateReply) ProtoMessage() {}
 
 func (x *ReadStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[9]
+	mi := &file_starling_v1_replica_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1139,7 @@ func (x *ReadStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadStateReply.ProtoReflect.Descriptor instead.
 func (*ReadStateReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{9}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReadStateReply) GetState() []byte {
@@ -1204,7 +1176,7 @@ type ReadRange struct {
 
 func (x *ReadRange) Reset() {
 	*x = ReadRange{}
-	mi := &file_starling_v1_replica_proto_msgTypes[10]
+	mi := &file_starling_v1_replica_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1188,7 @@ func (x *ReadRange) String() string {
 func (*ReadRange) ProtoMessage() {}
 
 func (x *ReadRange) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[10]
+	mi := &file_starling_v1_replica_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1201,7 @@ func (x *ReadRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRange.ProtoReflect.Descriptor instead.
 func (*ReadRange) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{10}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReadRange) GetBucketId() uint64 {
@@ -1299,7 +1271,7 @@ type ReadRangeReply struct {
 
 func (x *ReadRangeReply) Reset() {
 	*x = ReadRangeReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[11]
+	mi := &file_starling_v1_replica_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1283,7 @@ func (x *ReadRangeReply) String() string {
 func (*ReadRangeReply) ProtoMessage() {}
 
 func (x *ReadRangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[11]
+	mi := &file_starling_v1_replica_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1296,7 @@ func (x *ReadRangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRangeReply.ProtoReflect.Descriptor instead.
 func (*ReadRangeReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{11}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReadRangeReply) GetItems() []*RangeItem {
@@ -1352,7 +1324,7 @@ type RangeItem struct {
 
 func (x *RangeItem) Reset() {
 	*x = RangeItem{}
-	mi := &file_starling_v1_replica_proto_msgTypes[12]
+	mi := &file_starling_v1_replica_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1336,7 @@ func (x *RangeItem) String() string {
 func (*RangeItem) ProtoMessage() {}
 
 func (x *RangeItem) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[12]
+	mi := &file_starling_v1_replica_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1349,7 @@ func (x *RangeItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeItem.ProtoReflect.Descriptor instead.
 func (*RangeItem) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{12}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RangeItem) GetKey() []byte {
@@ -1408,7 +1380,7 @@ type Forward struct {
 
 func (x *Forward) Reset() {
 	*x = Forward{}
-	mi := &file_starling_v1_replica_proto_msgTypes[13]
+	mi := &file_starling_v1_replica_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1392,7 @@ func (x *Forward) String() string {
 func (*Forward) ProtoMessage() {}
 
 func (x *Forward) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[13]
+	mi := &file_starling_v1_replica_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1405,7 @@ func (x *Forward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forward.ProtoReflect.Descriptor instead.
 func (*Forward) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{13}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Forward) GetRequest() isForward_Request {
@@ -1490,7 +1462,7 @@ type ForwardReply struct {
 
 func (x *ForwardReply) Reset() {
 	*x = ForwardReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[14]
+	mi := &file_starling_v1_replica_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1474,7 @@ func (x *ForwardReply) String() string {
 func (*ForwardReply) ProtoMessage() {}
 
 func (x *ForwardReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[14]
+	mi := &file_starling_v1_replica_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1487,7 @@ func (x *ForwardReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardReply.ProtoReflect.Descriptor instead.
 func (*ForwardReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{14}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ForwardReply) GetResponse() isForwardReply_Response {
@@ -1572,7 +1544,7 @@ type Handoff struct {
 
 func (x *Handoff) Reset() {
 	*x = Handoff{}
-	mi := &file_starling_v1_replica_proto_msgTypes[15]
+	mi := &file_starling_v1_replica_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1556,7 @@ func (x *Handoff) String() string {
 func (*Handoff) ProtoMessage() {}
 
 func (x *Handoff) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[15]
+	mi := &file_starling_v1_replica_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1569,7 @@ func (x *Handoff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handoff.ProtoReflect.Descriptor instead.
 func (*Handoff) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{15}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Handoff) GetItem() *ItemAddress {
@@ -1637,7 +1609,7 @@ type HandoffReply struct {
 
 func (x *HandoffReply) Reset() {
 	*x = HandoffReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[16]
+	mi := &file_starling_v1_replica_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1621,7 @@ func (x *HandoffReply) String() string {
 func (*HandoffReply) ProtoMessage() {}
 
 func (x *HandoffReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[16]
+	mi := &file_starling_v1_replica_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1634,7 @@ func (x *HandoffReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoffReply.ProtoReflect.Descriptor instead.
 func (*HandoffReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{16}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{15}
 }
 
 // CompareRoots asks which partitions have another sum at the receiver: the sums of the leaves of all buckets with this N.
@@ -1679,7 +1651,7 @@ type CompareRoots struct {
 
 func (x *CompareRoots) Reset() {
 	*x = CompareRoots{}
-	mi := &file_starling_v1_replica_proto_msgTypes[17]
+	mi := &file_starling_v1_replica_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1663,7 @@ func (x *CompareRoots) String() string {
 func (*CompareRoots) ProtoMessage() {}
 
 func (x *CompareRoots) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[17]
+	mi := &file_starling_v1_replica_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1676,7 @@ func (x *CompareRoots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRoots.ProtoReflect.Descriptor instead.
 func (*CompareRoots) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{17}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CompareRoots) GetN() uint32 {
@@ -1737,7 +1709,7 @@ type CompareRootsReply struct {
 
 func (x *CompareRootsReply) Reset() {
 	*x = CompareRootsReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[18]
+	mi := &file_starling_v1_replica_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1721,7 @@ func (x *CompareRootsReply) String() string {
 func (*CompareRootsReply) ProtoMessage() {}
 
 func (x *CompareRootsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[18]
+	mi := &file_starling_v1_replica_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1734,7 @@ func (x *CompareRootsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRootsReply.ProtoReflect.Descriptor instead.
 func (*CompareRootsReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{18}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CompareRootsReply) GetDiffer() []uint32 {
@@ -1786,7 +1758,7 @@ type CompareNodes struct {
 
 func (x *CompareNodes) Reset() {
 	*x = CompareNodes{}
-	mi := &file_starling_v1_replica_proto_msgTypes[19]
+	mi := &file_starling_v1_replica_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1770,7 @@ func (x *CompareNodes) String() string {
 func (*CompareNodes) ProtoMessage() {}
 
 func (x *CompareNodes) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[19]
+	mi := &file_starling_v1_replica_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1783,7 @@ func (x *CompareNodes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareNodes.ProtoReflect.Descriptor instead.
 func (*CompareNodes) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{19}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CompareNodes) GetN() uint32 {
@@ -1852,7 +1824,7 @@ type CompareNodesReply struct {
 
 func (x *CompareNodesReply) Reset() {
 	*x = CompareNodesReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[20]
+	mi := &file_starling_v1_replica_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +1836,7 @@ func (x *CompareNodesReply) String() string {
 func (*CompareNodesReply) ProtoMessage() {}
 
 func (x *CompareNodesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[20]
+	mi := &file_starling_v1_replica_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +1849,7 @@ func (x *CompareNodesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareNodesReply.ProtoReflect.Descriptor instead.
 func (*CompareNodesReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{20}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CompareNodesReply) GetSums() []byte {
@@ -1907,7 +1879,7 @@ type CompareItems struct {
 
 func (x *CompareItems) Reset() {
 	*x = CompareItems{}
-	mi := &file_starling_v1_replica_proto_msgTypes[21]
+	mi := &file_starling_v1_replica_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +1891,7 @@ func (x *CompareItems) String() string {
 func (*CompareItems) ProtoMessage() {}
 
 func (x *CompareItems) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[21]
+	mi := &file_starling_v1_replica_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +1904,7 @@ func (x *CompareItems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareItems.ProtoReflect.Descriptor instead.
 func (*CompareItems) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{21}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CompareItems) GetN() uint32 {
@@ -1997,7 +1969,7 @@ type CompareItemsReply struct {
 
 func (x *CompareItemsReply) Reset() {
 	*x = CompareItemsReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[22]
+	mi := &file_starling_v1_replica_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2009,7 +1981,7 @@ func (x *CompareItemsReply) String() string {
 func (*CompareItemsReply) ProtoMessage() {}
 
 func (x *CompareItemsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[22]
+	mi := &file_starling_v1_replica_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2022,7 +1994,7 @@ func (x *CompareItemsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareItemsReply.ProtoReflect.Descriptor instead.
 func (*CompareItemsReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{22}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CompareItemsReply) GetItems() []*ComparedItem {
@@ -2058,7 +2030,7 @@ type ComparedItem struct {
 
 func (x *ComparedItem) Reset() {
 	*x = ComparedItem{}
-	mi := &file_starling_v1_replica_proto_msgTypes[23]
+	mi := &file_starling_v1_replica_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2042,7 @@ func (x *ComparedItem) String() string {
 func (*ComparedItem) ProtoMessage() {}
 
 func (x *ComparedItem) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[23]
+	mi := &file_starling_v1_replica_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2055,7 @@ func (x *ComparedItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ComparedItem.ProtoReflect.Descriptor instead.
 func (*ComparedItem) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{23}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ComparedItem) GetKey() []byte {
@@ -2108,7 +2080,7 @@ type ListHints struct {
 
 func (x *ListHints) Reset() {
 	*x = ListHints{}
-	mi := &file_starling_v1_replica_proto_msgTypes[24]
+	mi := &file_starling_v1_replica_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2092,7 @@ func (x *ListHints) String() string {
 func (*ListHints) ProtoMessage() {}
 
 func (x *ListHints) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[24]
+	mi := &file_starling_v1_replica_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2105,7 @@ func (x *ListHints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHints.ProtoReflect.Descriptor instead.
 func (*ListHints) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{24}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{23}
 }
 
 type ListHintsReply struct {
@@ -2145,7 +2117,7 @@ type ListHintsReply struct {
 
 func (x *ListHintsReply) Reset() {
 	*x = ListHintsReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[25]
+	mi := &file_starling_v1_replica_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2129,7 @@ func (x *ListHintsReply) String() string {
 func (*ListHintsReply) ProtoMessage() {}
 
 func (x *ListHintsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[25]
+	mi := &file_starling_v1_replica_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2142,7 @@ func (x *ListHintsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHintsReply.ProtoReflect.Descriptor instead.
 func (*ListHintsReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{25}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListHintsReply) GetHints() []*HintStatus {
@@ -2189,7 +2161,7 @@ type PullState struct {
 
 func (x *PullState) Reset() {
 	*x = PullState{}
-	mi := &file_starling_v1_replica_proto_msgTypes[26]
+	mi := &file_starling_v1_replica_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2201,7 +2173,7 @@ func (x *PullState) String() string {
 func (*PullState) ProtoMessage() {}
 
 func (x *PullState) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[26]
+	mi := &file_starling_v1_replica_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2214,7 +2186,7 @@ func (x *PullState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullState.ProtoReflect.Descriptor instead.
 func (*PullState) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{26}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{25}
 }
 
 type PullStateReply struct {
@@ -2226,7 +2198,7 @@ type PullStateReply struct {
 
 func (x *PullStateReply) Reset() {
 	*x = PullStateReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[27]
+	mi := &file_starling_v1_replica_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2210,7 @@ func (x *PullStateReply) String() string {
 func (*PullStateReply) ProtoMessage() {}
 
 func (x *PullStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[27]
+	mi := &file_starling_v1_replica_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2223,7 @@ func (x *PullStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullStateReply.ProtoReflect.Descriptor instead.
 func (*PullStateReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{27}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PullStateReply) GetDocument() []byte {
@@ -2272,7 +2244,7 @@ type PushState struct {
 
 func (x *PushState) Reset() {
 	*x = PushState{}
-	mi := &file_starling_v1_replica_proto_msgTypes[28]
+	mi := &file_starling_v1_replica_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2284,7 +2256,7 @@ func (x *PushState) String() string {
 func (*PushState) ProtoMessage() {}
 
 func (x *PushState) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[28]
+	mi := &file_starling_v1_replica_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2297,7 +2269,7 @@ func (x *PushState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushState.ProtoReflect.Descriptor instead.
 func (*PushState) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{28}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PushState) GetDocument() []byte {
@@ -2324,7 +2296,7 @@ type PushStateReply struct {
 
 func (x *PushStateReply) Reset() {
 	*x = PushStateReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[29]
+	mi := &file_starling_v1_replica_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2336,7 +2308,7 @@ func (x *PushStateReply) String() string {
 func (*PushStateReply) ProtoMessage() {}
 
 func (x *PushStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[29]
+	mi := &file_starling_v1_replica_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2349,7 +2321,7 @@ func (x *PushStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushStateReply.ProtoReflect.Descriptor instead.
 func (*PushStateReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{29}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PushStateReply) GetDocument() []byte {
@@ -2374,7 +2346,7 @@ type Propose struct {
 
 func (x *Propose) Reset() {
 	*x = Propose{}
-	mi := &file_starling_v1_replica_proto_msgTypes[30]
+	mi := &file_starling_v1_replica_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +2358,7 @@ func (x *Propose) String() string {
 func (*Propose) ProtoMessage() {}
 
 func (x *Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[30]
+	mi := &file_starling_v1_replica_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +2371,7 @@ func (x *Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Propose.ProtoReflect.Descriptor instead.
 func (*Propose) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{30}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Propose) GetStep() Propose_Step {
@@ -2442,7 +2414,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[31]
+	mi := &file_starling_v1_replica_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2454,7 +2426,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[31]
+	mi := &file_starling_v1_replica_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2467,7 +2439,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{31}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ProposeReply) GetGranted() bool {
@@ -2492,7 +2464,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_starling_v1_replica_proto_msgTypes[32]
+	mi := &file_starling_v1_replica_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2476,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[32]
+	mi := &file_starling_v1_replica_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2489,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{32}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{31}
 }
 
 type PingReply struct {
@@ -2530,7 +2502,7 @@ type PingReply struct {
 
 func (x *PingReply) Reset() {
 	*x = PingReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[33]
+	mi := &file_starling_v1_replica_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2542,7 +2514,7 @@ func (x *PingReply) String() string {
 func (*PingReply) ProtoMessage() {}
 
 func (x *PingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[33]
+	mi := &file_starling_v1_replica_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2555,7 +2527,7 @@ func (x *PingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingReply.ProtoReflect.Descriptor instead.
 func (*PingReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{33}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PingReply) GetWallMs() int64 {
@@ -2576,7 +2548,7 @@ var File_starling_v1_replica_proto protoreflect.FileDescriptor
 
 const file_starling_v1_replica_proto_rawDesc = "" +
 	"\n" +
-	"\x19starling/v1/replica.proto\x12\vstarling.v1\x1a\x19starling/v1/cluster.proto\x1a\x14starling/v1/kv.proto\"\xab\x01\n" +
+	"\x19starling/v1/replica.proto\x12\vstarling.v1\x1a\x19starling/v1/cluster.proto\x1a\x16starling/v1/item.proto\x1a\x14starling/v1/kv.proto\"\xab\x01\n" +
 	"\x05Frame\x12(\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.starling.v1.HelloR\x05hello\x12\x10\n" +
 	"\x03hlc\x18\x02 \x01(\x06R\x03hlc\x124\n" +
@@ -2592,7 +2564,7 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x04name\x18\x06 \x01(\tR\x04name\x12\x1c\n" +
 	"\n" +
 	"to_node_id\x18\a \x01(\fR\btoNodeId\x12\x17\n" +
-	"\awall_ms\x18\b \x01(\x03R\x06wallMs\"\x99\x06\n" +
+	"\awall_ms\x18\b \x01(\x03R\x06wallMs\"\xd2\x06\n" +
 	"\vPeerRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -2614,8 +2586,9 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\ahandoff\x18\x13 \x01(\v2\x14.starling.v1.HandoffH\x00R\ahandoff\x12@\n" +
 	"\rcompare_roots\x18\x14 \x01(\v2\x19.starling.v1.CompareRootsH\x00R\fcompareRoots\x12@\n" +
 	"\rcompare_nodes\x18\x15 \x01(\v2\x19.starling.v1.CompareNodesH\x00R\fcompareNodes\x12@\n" +
-	"\rcompare_items\x18\x16 \x01(\v2\x19.starling.v1.CompareItemsH\x00R\fcompareItemsB\x06\n" +
-	"\x04body\"\xd1\x06\n" +
+	"\rcompare_items\x18\x16 \x01(\v2\x19.starling.v1.CompareItemsH\x00R\fcompareItems\x127\n" +
+	"\acompare\x18\x17 \x01(\v2\x1b.starling.v1.CompareRequestH\x00R\acompareB\x06\n" +
+	"\x04body\"\x8b\a\n" +
 	"\tPeerReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12,\n" +
 	"\x05error\x18\x02 \x01(\v2\x16.starling.v1.PeerErrorR\x05error\x124\n" +
@@ -2635,7 +2608,8 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\ahandoff\x18\x13 \x01(\v2\x19.starling.v1.HandoffReplyH\x00R\ahandoff\x12E\n" +
 	"\rcompare_roots\x18\x14 \x01(\v2\x1e.starling.v1.CompareRootsReplyH\x00R\fcompareRoots\x12E\n" +
 	"\rcompare_nodes\x18\x15 \x01(\v2\x1e.starling.v1.CompareNodesReplyH\x00R\fcompareNodes\x12E\n" +
-	"\rcompare_items\x18\x16 \x01(\v2\x1e.starling.v1.CompareItemsReplyH\x00R\fcompareItemsB\x06\n" +
+	"\rcompare_items\x18\x16 \x01(\v2\x1e.starling.v1.CompareItemsReplyH\x00R\fcompareItems\x128\n" +
+	"\acompare\x18\x17 \x01(\v2\x1c.starling.v1.CompareResponseH\x00R\acompareB\x06\n" +
 	"\x04body\"\xd0\x01\n" +
 	"\tPeerError\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
@@ -2644,11 +2618,7 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x04code\x18\x04 \x01(\rR\x04code\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"j\n" +
-	"\vItemAddress\x12\x1b\n" +
-	"\tbucket_id\x18\x01 \x01(\x06R\bbucketId\x12#\n" +
-	"\rpartition_key\x18\x02 \x01(\fR\fpartitionKey\x12\x19\n" +
-	"\bsort_key\x18\x03 \x01(\fR\asortKey\"\xeb\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xeb\x01\n" +
 	"\n" +
 	"WriteState\x12,\n" +
 	"\x04item\x18\x01 \x01(\v2\x18.starling.v1.ItemAddressR\x04item\x12\x14\n" +
@@ -2783,7 +2753,7 @@ func file_starling_v1_replica_proto_rawDescGZIP() []byte {
 }
 
 var file_starling_v1_replica_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_starling_v1_replica_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_starling_v1_replica_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_starling_v1_replica_proto_goTypes = []any{
 	(Propose_Step)(0),         // 0: starling.v1.Propose.Step
 	(*Frame)(nil),             // 1: starling.v1.Frame
@@ -2791,99 +2761,103 @@ var file_starling_v1_replica_proto_goTypes = []any{
 	(*PeerRequest)(nil),       // 3: starling.v1.PeerRequest
 	(*PeerReply)(nil),         // 4: starling.v1.PeerReply
 	(*PeerError)(nil),         // 5: starling.v1.PeerError
-	(*ItemAddress)(nil),       // 6: starling.v1.ItemAddress
-	(*WriteState)(nil),        // 7: starling.v1.WriteState
-	(*WriteStateReply)(nil),   // 8: starling.v1.WriteStateReply
-	(*ReadState)(nil),         // 9: starling.v1.ReadState
-	(*ReadStateReply)(nil),    // 10: starling.v1.ReadStateReply
-	(*ReadRange)(nil),         // 11: starling.v1.ReadRange
-	(*ReadRangeReply)(nil),    // 12: starling.v1.ReadRangeReply
-	(*RangeItem)(nil),         // 13: starling.v1.RangeItem
-	(*Forward)(nil),           // 14: starling.v1.Forward
-	(*ForwardReply)(nil),      // 15: starling.v1.ForwardReply
-	(*Handoff)(nil),           // 16: starling.v1.Handoff
-	(*HandoffReply)(nil),      // 17: starling.v1.HandoffReply
-	(*CompareRoots)(nil),      // 18: starling.v1.CompareRoots
-	(*CompareRootsReply)(nil), // 19: starling.v1.CompareRootsReply
-	(*CompareNodes)(nil),      // 20: starling.v1.CompareNodes
-	(*CompareNodesReply)(nil), // 21: starling.v1.CompareNodesReply
-	(*CompareItems)(nil),      // 22: starling.v1.CompareItems
-	(*CompareItemsReply)(nil), // 23: starling.v1.CompareItemsReply
-	(*ComparedItem)(nil),      // 24: starling.v1.ComparedItem
-	(*ListHints)(nil),         // 25: starling.v1.ListHints
-	(*ListHintsReply)(nil),    // 26: starling.v1.ListHintsReply
-	(*PullState)(nil),         // 27: starling.v1.PullState
-	(*PullStateReply)(nil),    // 28: starling.v1.PullStateReply
-	(*PushState)(nil),         // 29: starling.v1.PushState
-	(*PushStateReply)(nil),    // 30: starling.v1.PushStateReply
-	(*Propose)(nil),           // 31: starling.v1.Propose
-	(*ProposeReply)(nil),      // 32: starling.v1.ProposeReply
-	(*Ping)(nil),              // 33: starling.v1.Ping
-	(*PingReply)(nil),         // 34: starling.v1.PingReply
-	nil,                       // 35: starling.v1.PeerError.MetadataEntry
-	(ConflictPolicy)(0),       // 36: starling.v1.ConflictPolicy
-	(Durability)(0),           // 37: starling.v1.Durability
-	(*PutRequest)(nil),        // 38: starling.v1.PutRequest
-	(*DeleteRequest)(nil),     // 39: starling.v1.DeleteRequest
-	(*PutResponse)(nil),       // 40: starling.v1.PutResponse
-	(*DeleteResponse)(nil),    // 41: starling.v1.DeleteResponse
-	(*HintStatus)(nil),        // 42: starling.v1.HintStatus
+	(*WriteState)(nil),        // 6: starling.v1.WriteState
+	(*WriteStateReply)(nil),   // 7: starling.v1.WriteStateReply
+	(*ReadState)(nil),         // 8: starling.v1.ReadState
+	(*ReadStateReply)(nil),    // 9: starling.v1.ReadStateReply
+	(*ReadRange)(nil),         // 10: starling.v1.ReadRange
+	(*ReadRangeReply)(nil),    // 11: starling.v1.ReadRangeReply
+	(*RangeItem)(nil),         // 12: starling.v1.RangeItem
+	(*Forward)(nil),           // 13: starling.v1.Forward
+	(*ForwardReply)(nil),      // 14: starling.v1.ForwardReply
+	(*Handoff)(nil),           // 15: starling.v1.Handoff
+	(*HandoffReply)(nil),      // 16: starling.v1.HandoffReply
+	(*CompareRoots)(nil),      // 17: starling.v1.CompareRoots
+	(*CompareRootsReply)(nil), // 18: starling.v1.CompareRootsReply
+	(*CompareNodes)(nil),      // 19: starling.v1.CompareNodes
+	(*CompareNodesReply)(nil), // 20: starling.v1.CompareNodesReply
+	(*CompareItems)(nil),      // 21: starling.v1.CompareItems
+	(*CompareItemsReply)(nil), // 22: starling.v1.CompareItemsReply
+	(*ComparedItem)(nil),      // 23: starling.v1.ComparedItem
+	(*ListHints)(nil),         // 24: starling.v1.ListHints
+	(*ListHintsReply)(nil),    // 25: starling.v1.ListHintsReply
+	(*PullState)(nil),         // 26: starling.v1.PullState
+	(*PullStateReply)(nil),    // 27: starling.v1.PullStateReply
+	(*PushState)(nil),         // 28: starling.v1.PushState
+	(*PushStateReply)(nil),    // 29: starling.v1.PushStateReply
+	(*Propose)(nil),           // 30: starling.v1.Propose
+	(*ProposeReply)(nil),      // 31: starling.v1.ProposeReply
+	(*Ping)(nil),              // 32: starling.v1.Ping
+	(*PingReply)(nil),         // 33: starling.v1.PingReply
+	nil,                       // 34: starling.v1.PeerError.MetadataEntry
+	(*CompareRequest)(nil),    // 35: starling.v1.CompareRequest
+	(*CompareResponse)(nil),   // 36: starling.v1.CompareResponse
+	(*ItemAddress)(nil),       // 37: starling.v1.ItemAddress
+	(ConflictPolicy)(0),       // 38: starling.v1.ConflictPolicy
+	(Durability)(0),           // 39: starling.v1.Durability
+	(*PutRequest)(nil),        // 40: starling.v1.PutRequest
+	(*DeleteRequest)(nil),     // 41: starling.v1.DeleteRequest
+	(*PutResponse)(nil),       // 42: starling.v1.PutResponse
+	(*DeleteResponse)(nil),    // 43: starling.v1.DeleteResponse
+	(*HintStatus)(nil),        // 44: starling.v1.HintStatus
 }
 var file_starling_v1_replica_proto_depIdxs = []int32{
 	2,  // 0: starling.v1.Frame.hello:type_name -> starling.v1.Hello
 	3,  // 1: starling.v1.Frame.requests:type_name -> starling.v1.PeerRequest
 	4,  // 2: starling.v1.Frame.replies:type_name -> starling.v1.PeerReply
-	7,  // 3: starling.v1.PeerRequest.write:type_name -> starling.v1.WriteState
-	9,  // 4: starling.v1.PeerRequest.read:type_name -> starling.v1.ReadState
-	11, // 5: starling.v1.PeerRequest.range:type_name -> starling.v1.ReadRange
-	14, // 6: starling.v1.PeerRequest.forward:type_name -> starling.v1.Forward
-	25, // 7: starling.v1.PeerRequest.list_hints:type_name -> starling.v1.ListHints
-	27, // 8: starling.v1.PeerRequest.pull_state:type_name -> starling.v1.PullState
-	29, // 9: starling.v1.PeerRequest.push_state:type_name -> starling.v1.PushState
-	31, // 10: starling.v1.PeerRequest.propose:type_name -> starling.v1.Propose
-	33, // 11: starling.v1.PeerRequest.ping:type_name -> starling.v1.Ping
-	16, // 12: starling.v1.PeerRequest.handoff:type_name -> starling.v1.Handoff
-	18, // 13: starling.v1.PeerRequest.compare_roots:type_name -> starling.v1.CompareRoots
-	20, // 14: starling.v1.PeerRequest.compare_nodes:type_name -> starling.v1.CompareNodes
-	22, // 15: starling.v1.PeerRequest.compare_items:type_name -> starling.v1.CompareItems
-	5,  // 16: starling.v1.PeerReply.error:type_name -> starling.v1.PeerError
-	8,  // 17: starling.v1.PeerReply.write:type_name -> starling.v1.WriteStateReply
-	10, // 18: starling.v1.PeerReply.read:type_name -> starling.v1.ReadStateReply
-	12, // 19: starling.v1.PeerReply.range:type_name -> starling.v1.ReadRangeReply
-	15, // 20: starling.v1.PeerReply.forward:type_name -> starling.v1.ForwardReply
-	26, // 21: starling.v1.PeerReply.list_hints:type_name -> starling.v1.ListHintsReply
-	28, // 22: starling.v1.PeerReply.pull_state:type_name -> starling.v1.PullStateReply
-	30, // 23: starling.v1.PeerReply.push_state:type_name -> starling.v1.PushStateReply
-	32, // 24: starling.v1.PeerReply.propose:type_name -> starling.v1.ProposeReply
-	34, // 25: starling.v1.PeerReply.ping:type_name -> starling.v1.PingReply
-	17, // 26: starling.v1.PeerReply.handoff:type_name -> starling.v1.HandoffReply
-	19, // 27: starling.v1.PeerReply.compare_roots:type_name -> starling.v1.CompareRootsReply
-	21, // 28: starling.v1.PeerReply.compare_nodes:type_name -> starling.v1.CompareNodesReply
-	23, // 29: starling.v1.PeerReply.compare_items:type_name -> starling.v1.CompareItemsReply
-	35, // 30: starling.v1.PeerError.metadata:type_name -> starling.v1.PeerError.MetadataEntry
-	6,  // 31: starling.v1.WriteState.item:type_name -> starling.v1.ItemAddress
-	36, // 32: starling.v1.WriteState.conflict:type_name -> starling.v1.ConflictPolicy
-	37, // 33: starling.v1.WriteState.durability:type_name -> starling.v1.Durability
-	6,  // 34: starling.v1.ReadState.item:type_name -> starling.v1.ItemAddress
-	13, // 35: starling.v1.ReadRangeReply.items:type_name -> starling.v1.RangeItem
-	38, // 36: starling.v1.Forward.put:type_name -> starling.v1.PutRequest
-	39, // 37: starling.v1.Forward.delete:type_name -> starling.v1.DeleteRequest
-	40, // 38: starling.v1.ForwardReply.put:type_name -> starling.v1.PutResponse
-	41, // 39: starling.v1.ForwardReply.delete:type_name -> starling.v1.DeleteResponse
-	6,  // 40: starling.v1.Handoff.item:type_name -> starling.v1.ItemAddress
-	36, // 41: starling.v1.Handoff.conflict:type_name -> starling.v1.ConflictPolicy
-	24, // 42: starling.v1.CompareItemsReply.items:type_name -> starling.v1.ComparedItem
-	42, // 43: starling.v1.ListHintsReply.hints:type_name -> starling.v1.HintStatus
-	0,  // 44: starling.v1.Propose.step:type_name -> starling.v1.Propose.Step
-	1,  // 45: starling.v1.Replica.Requests:input_type -> starling.v1.Frame
-	1,  // 46: starling.v1.Replica.Bulk:input_type -> starling.v1.Frame
-	1,  // 47: starling.v1.Replica.Requests:output_type -> starling.v1.Frame
-	1,  // 48: starling.v1.Replica.Bulk:output_type -> starling.v1.Frame
-	47, // [47:49] is the sub-list for method output_type
-	45, // [45:47] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	6,  // 3: starling.v1.PeerRequest.write:type_name -> starling.v1.WriteState
+	8,  // 4: starling.v1.PeerRequest.read:type_name -> starling.v1.ReadState
+	10, // 5: starling.v1.PeerRequest.range:type_name -> starling.v1.ReadRange
+	13, // 6: starling.v1.PeerRequest.forward:type_name -> starling.v1.Forward
+	24, // 7: starling.v1.PeerRequest.list_hints:type_name -> starling.v1.ListHints
+	26, // 8: starling.v1.PeerRequest.pull_state:type_name -> starling.v1.PullState
+	28, // 9: starling.v1.PeerRequest.push_state:type_name -> starling.v1.PushState
+	30, // 10: starling.v1.PeerRequest.propose:type_name -> starling.v1.Propose
+	32, // 11: starling.v1.PeerRequest.ping:type_name -> starling.v1.Ping
+	15, // 12: starling.v1.PeerRequest.handoff:type_name -> starling.v1.Handoff
+	17, // 13: starling.v1.PeerRequest.compare_roots:type_name -> starling.v1.CompareRoots
+	19, // 14: starling.v1.PeerRequest.compare_nodes:type_name -> starling.v1.CompareNodes
+	21, // 15: starling.v1.PeerRequest.compare_items:type_name -> starling.v1.CompareItems
+	35, // 16: starling.v1.PeerRequest.compare:type_name -> starling.v1.CompareRequest
+	5,  // 17: starling.v1.PeerReply.error:type_name -> starling.v1.PeerError
+	7,  // 18: starling.v1.PeerReply.write:type_name -> starling.v1.WriteStateReply
+	9,  // 19: starling.v1.PeerReply.read:type_name -> starling.v1.ReadStateReply
+	11, // 20: starling.v1.PeerReply.range:type_name -> starling.v1.ReadRangeReply
+	14, // 21: starling.v1.PeerReply.forward:type_name -> starling.v1.ForwardReply
+	25, // 22: starling.v1.PeerReply.list_hints:type_name -> starling.v1.ListHintsReply
+	27, // 23: starling.v1.PeerReply.pull_state:type_name -> starling.v1.PullStateReply
+	29, // 24: starling.v1.PeerReply.push_state:type_name -> starling.v1.PushStateReply
+	31, // 25: starling.v1.PeerReply.propose:type_name -> starling.v1.ProposeReply
+	33, // 26: starling.v1.PeerReply.ping:type_name -> starling.v1.PingReply
+	16, // 27: starling.v1.PeerReply.handoff:type_name -> starling.v1.HandoffReply
+	18, // 28: starling.v1.PeerReply.compare_roots:type_name -> starling.v1.CompareRootsReply
+	20, // 29: starling.v1.PeerReply.compare_nodes:type_name -> starling.v1.CompareNodesReply
+	22, // 30: starling.v1.PeerReply.compare_items:type_name -> starling.v1.CompareItemsReply
+	36, // 31: starling.v1.PeerReply.compare:type_name -> starling.v1.CompareResponse
+	34, // 32: starling.v1.PeerError.metadata:type_name -> starling.v1.PeerError.MetadataEntry
+	37, // 33: starling.v1.WriteState.item:type_name -> starling.v1.ItemAddress
+	38, // 34: starling.v1.WriteState.conflict:type_name -> starling.v1.ConflictPolicy
+	39, // 35: starling.v1.WriteState.durability:type_name -> starling.v1.Durability
+	37, // 36: starling.v1.ReadState.item:type_name -> starling.v1.ItemAddress
+	12, // 37: starling.v1.ReadRangeReply.items:type_name -> starling.v1.RangeItem
+	40, // 38: starling.v1.Forward.put:type_name -> starling.v1.PutRequest
+	41, // 39: starling.v1.Forward.delete:type_name -> starling.v1.DeleteRequest
+	42, // 40: starling.v1.ForwardReply.put:type_name -> starling.v1.PutResponse
+	43, // 41: starling.v1.ForwardReply.delete:type_name -> starling.v1.DeleteResponse
+	37, // 42: starling.v1.Handoff.item:type_name -> starling.v1.ItemAddress
+	38, // 43: starling.v1.Handoff.conflict:type_name -> starling.v1.ConflictPolicy
+	23, // 44: starling.v1.CompareItemsReply.items:type_name -> starling.v1.ComparedItem
+	44, // 45: starling.v1.ListHintsReply.hints:type_name -> starling.v1.HintStatus
+	0,  // 46: starling.v1.Propose.step:type_name -> starling.v1.Propose.Step
+	1,  // 47: starling.v1.Replica.Requests:input_type -> starling.v1.Frame
+	1,  // 48: starling.v1.Replica.Bulk:input_type -> starling.v1.Frame
+	1,  // 49: starling.v1.Replica.Requests:output_type -> starling.v1.Frame
+	1,  // 50: starling.v1.Replica.Bulk:output_type -> starling.v1.Frame
+	49, // [49:51] is the sub-list for method output_type
+	47, // [47:49] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_starling_v1_replica_proto_init() }
@@ -2892,6 +2866,7 @@ func file_starling_v1_replica_proto_init() {
 		return
 	}
 	file_starling_v1_cluster_proto_init()
+	file_starling_v1_item_proto_init()
 	file_starling_v1_kv_proto_init()
 	file_starling_v1_replica_proto_msgTypes[2].OneofWrappers = []any{
 		(*PeerRequest_Write)(nil),
@@ -2907,6 +2882,7 @@ func file_starling_v1_replica_proto_init() {
 		(*PeerRequest_CompareRoots)(nil),
 		(*PeerRequest_CompareNodes)(nil),
 		(*PeerRequest_CompareItems)(nil),
+		(*PeerRequest_Compare)(nil),
 	}
 	file_starling_v1_replica_proto_msgTypes[3].OneofWrappers = []any{
 		(*PeerReply_Write)(nil),
@@ -2922,25 +2898,26 @@ func file_starling_v1_replica_proto_init() {
 		(*PeerReply_CompareRoots)(nil),
 		(*PeerReply_CompareNodes)(nil),
 		(*PeerReply_CompareItems)(nil),
+		(*PeerReply_Compare)(nil),
 	}
-	file_starling_v1_replica_proto_msgTypes[9].OneofWrappers = []any{}
-	file_starling_v1_replica_proto_msgTypes[13].OneofWrappers = []any{
+	file_starling_v1_replica_proto_msgTypes[8].OneofWrappers = []any{}
+	file_starling_v1_replica_proto_msgTypes[12].OneofWrappers = []any{
 		(*Forward_Put)(nil),
 		(*Forward_Delete)(nil),
 	}
-	file_starling_v1_replica_proto_msgTypes[14].OneofWrappers = []any{
+	file_starling_v1_replica_proto_msgTypes[13].OneofWrappers = []any{
 		(*ForwardReply_Put)(nil),
 		(*ForwardReply_Delete)(nil),
 	}
+	file_starling_v1_replica_proto_msgTypes[20].OneofWrappers = []any{}
 	file_starling_v1_replica_proto_msgTypes[21].OneofWrappers = []any{}
-	file_starling_v1_replica_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_starling_v1_replica_proto_rawDesc), len(file_starling_v1_replica_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   35,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
