@@ -20,7 +20,7 @@ type Answerer struct{ Store Store }
 
 // Differ returns which of the partitions have another sum here.
 func (a Answerer) Differ(plan Plan, share Share, partitions []int, sums []merkle.Sum) ([]int, error) {
-	if len(partitions) != len(sums) || len(partitions) > MaxRoots {
+	if len(partitions) != len(sums) || len(partitions) > MaxRoots || !ascending(partitions) {
 		return nil, fmt.Errorf("%w: %d partitions, %d sums, at most %d", ErrAsked, len(partitions), len(sums), MaxRoots)
 	}
 	var differ []int
@@ -64,7 +64,10 @@ func (a Answerer) Items(ctx context.Context, plan Plan, share Share, ask Ask) (A
 		theirs[h] = false
 	}
 	var out Answer
-	size := 0
+	size, most := 0, maxPush
+	if ask.Keys {
+		most = MaxPage
+	}
 	for after := ask.After; ; {
 		items, more, err := a.Store.LeafItems(ctx, share.Buckets, ask.Leaf, after, MaxPage)
 		if err != nil {
@@ -79,17 +82,19 @@ func (a Answerer) Items(ctx context.Context, plan Plan, share Share, ask Ask) (A
 				theirs[item.Hash] = true
 				continue
 			}
-			if size >= maxBytes || len(out.Items) >= maxPush {
+			if size >= maxBytes || len(out.Items) >= most {
 				out.Lacks = lacking(ask.Hashes, theirs)
 				return out, nil
 			}
-			state, err := stateOf(ctx, a.Store, item.Key)
-			if err != nil {
-				return Answer{}, err
+			var state causal.State
+			if !ask.Keys {
+				if state, err = stateOf(ctx, a.Store, item.Key); err != nil {
+					return Answer{}, err
+				}
 			}
 			size += len(item.Key) + state.Size()
 			out.Items = append(out.Items, Item{item.Key, state})
-			if size >= maxBytes || len(out.Items) >= maxPush {
+			if size >= maxBytes || len(out.Items) >= most {
 				out.Through = item.Key
 			}
 		}
@@ -101,6 +106,16 @@ func (a Answerer) Items(ctx context.Context, plan Plan, share Share, ask Ask) (A
 	out.Through = nil // nothing was left out
 	out.Lacks = lacking(ask.Hashes, theirs)
 	return out, nil
+}
+
+// ascending tells whether no partition comes twice, and all are in order.
+func ascending(partitions []int) bool {
+	for i, p := range partitions {
+		if i > 0 && partitions[i-1] >= p {
+			return false
+		}
+	}
+	return true
 }
 
 func lacking(hashes []uint64, found map[uint64]bool) []uint64 {

@@ -113,7 +113,7 @@ func (x *exchange) partitions(ctx context.Context, share Share, partitions []int
 
 // partition finds the leaves that differ.
 func (x *exchange) partition(ctx context.Context, share Share, p int) error {
-	walk := merkle.NewWalk(storage.LeafBits-x.plan.PartitionBits, maxLeaf)
+	walk := merkle.NewWalk(storage.LeafBits-x.plan.PartitionBits, storage.LeafCount)
 	for {
 		depth, nodes := walk.Ask()
 		if len(nodes) == 0 {
@@ -134,7 +134,7 @@ func (x *exchange) partition(ctx context.Context, share Share, p int) error {
 	}
 	first, _ := leavesOf(x.plan, p)
 	for _, leaf := range walk.Leaves() {
-		if err := x.leaf(ctx, share, Ask{Place: x.place(share, p), Leaf: first + leaf}); err != nil {
+		if err := x.leaf(ctx, share, Ask{Place: x.place(share, p), Leaf: first + leaf, Keys: x.scope.Look}); err != nil {
 			return fmt.Errorf("leaf %d: %w", leaf, err)
 		}
 	}
@@ -161,7 +161,7 @@ func (x *exchange) leaf(ctx context.Context, share Share, ask Ask) error {
 		if err != nil {
 			return err
 		}
-		if err := checkAnswer(share, ask, answer); err != nil {
+		if answer.Items, err = checkAnswer(share, ask, answer); err != nil {
 			return err
 		}
 		x.Items += len(own)
@@ -227,8 +227,9 @@ func (x *exchange) recount(ctx context.Context, share Share, ask Ask) error {
 	return err
 }
 
-// checkAnswer refuses items that don't belong where they were asked for, and an answer that makes no progress.
-func checkAnswer(share Share, ask Ask, answer Answer) error {
+// checkAnswer refuses items that don't belong where they were asked for, and an answer that makes no progress. It leaves out
+// those of buckets that were made since the exchange began, or are gone there already.
+func checkAnswer(share Share, ask Ask, answer Answer) (items []Item, err error) {
 	last := ask.After
 	within := func(key []byte) bool {
 		return bytes.Compare(key, last) > 0 && (ask.Through == nil || bytes.Compare(key, ask.Through) <= 0)
@@ -236,17 +237,20 @@ func checkAnswer(share Share, ask Ask, answer Answer) error {
 	for _, item := range answer.Items {
 		k, err := keyOf(item.Key)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrAsked, err)
+			return nil, fmt.Errorf("%w: %w", ErrAsked, err)
 		}
-		if _, shared := share.policy(k.Bucket); !shared || storage.LeafOf(k.Token) != ask.Leaf || !within(item.Key) {
-			return fmt.Errorf("%w: an item that was not asked for", ErrAsked)
+		if storage.LeafOf(k.Token) != ask.Leaf || !within(item.Key) {
+			return nil, fmt.Errorf("%w: an item that was not asked for", ErrAsked)
 		}
 		last = item.Key
+		if _, shared := share.policy(k.Bucket); shared {
+			items = append(items, item)
+		}
 	}
-	if last = ask.After; answer.Through != nil && !within(answer.Through) {
-		return fmt.Errorf("%w: an answer that goes no further", ErrAsked)
+	if answer.Through != nil && (len(answer.Items) == 0 || !bytes.Equal(answer.Through, last)) {
+		return nil, fmt.Errorf("%w: an answer that goes no further than its items", ErrAsked)
 	}
-	return nil
+	return items, nil
 }
 
 func (s Share) policy(bucket uint64) (causal.Policy, bool) {
@@ -273,9 +277,10 @@ func (x *exchange) settle(ctx context.Context, share Share, ask Ask, own []stora
 	if err := x.spend(ctx, size); err != nil {
 		return err
 	}
+	var failed error // here: what this side alone has is handed over all the same
 	for _, err := range x.o.Store.Merge(ctx, merges) {
-		if err := x.took(err, &x.Fetched, "here"); err != nil {
-			return err
+		if err := x.took(err, &x.Fetched, "here"); err != nil && failed == nil {
+			failed = err
 		}
 	}
 	lacks := lacked(answer)
@@ -300,7 +305,7 @@ func (x *exchange) settle(ctx context.Context, share Share, ask Ask, own []stora
 		}
 		push, size = append(push, Item{item.Key, state}), size+state.Size()
 	}
-	return x.push(ctx, share, ask.Place, push, size)
+	return errors.Join(x.push(ctx, share, ask.Place, push, size), failed)
 }
 
 func (x *exchange) push(ctx context.Context, share Share, place Place, items []Item, size int) error {

@@ -30,7 +30,6 @@ const (
 	MaxPage  = 1024    // items compared at once
 	maxBytes = 1 << 20 // of states in an answer; one state is sent however large it is
 	maxPush  = 64      // items handed over at once
-	maxLeaf  = 256     // leaves looked at in one walk through a partition; the next exchange goes on
 )
 
 // Store is what comparing needs of package storage; *storage.Store has it.
@@ -83,6 +82,8 @@ type Ask struct {
 	After, Through []byte
 	// Hashes of the items, at most MaxPage.
 	Hashes []uint64
+	// Keys asks for the keys of what differs and not for its states.
+	Keys bool
 	// Recount asks for the leaf to be counted anew and for nothing else: its items are alike on both sides and its sum is not.
 	Recount bool
 }

@@ -3,6 +3,7 @@ package antientropy
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,8 +15,9 @@ import (
 // come back.
 func TestRunner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		up := true
-		p := newPair(t, func(o *Options) { o.Up = func(ring.NodeID) bool { return up } })
+		var up atomic.Bool
+		up.Store(true)
+		p := newPair(t, func(o *Options) { o.Up = func(ring.NodeID) bool { return up.Load() } })
 		r, err := New(p.o)
 		if err != nil {
 			t.Fatal(err)
@@ -35,7 +37,7 @@ func TestRunner(t *testing.T) {
 			t.Errorf("after an hour: %d exchanges", got.Exchanges)
 		}
 		broken := errors.New("broken")
-		p.fail = func() error { return broken }
+		p.fail(func() error { return broken })
 		before := pass(12 * time.Minute)
 		if before.Failed == 0 || !errors.Is(r.Peerings()[asked].Err, broken) {
 			t.Errorf("%+v, %+v", before, r.Peerings())
@@ -43,12 +45,13 @@ func TestRunner(t *testing.T) {
 		if got := pass(2 * time.Minute); got.Failed < before.Failed+2 {
 			t.Errorf("%d and then %d failed: not tried again", before.Failed, got.Failed)
 		}
-		p.fail, up = nil, false
+		p.fail(func() error { return nil })
+		up.Store(false)
 		before = r.Totals()
 		if got := pass(time.Hour); got.Exchanges != before.Exchanges {
 			t.Error("exchanges with a node that is down")
 		}
-		up = true
+		up.Store(true)
 		r.Wake(asked)
 		if got := pass(2 * time.Second); got.Exchanges != before.Exchanges+1 || r.Peerings()[asked].Failed != 0 {
 			t.Errorf("after it came back: %+v, before %+v", got, before)

@@ -281,7 +281,9 @@ func (c *Client) Compare(ctx context.Context, node, with NodeID, scope CompareSc
 	for _, p := range scope.Partitions {
 		req.Partitions = append(req.Partitions, uint32(p))
 	}
-	reply, err := invoke(ctx, c, viewCall("compare", &o),
+	op := viewCall("compare", &o)
+	op.kind = kindOnce // it takes as long as there is to do, and another node would begin anew
+	reply, err := invoke(ctx, c, op,
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.CompareResponse, error) {
 			return e.cluster.Compare(ctx, req, opts...)
 		})

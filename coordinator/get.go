@@ -320,7 +320,7 @@ func (r *getRun) failed(cause error) error {
 	switch {
 	case r.tally.Joined():
 		kind = ErrUnstable
-	case count.Received >= count.Required && count.Received == count.Fallbacks:
+	case r.tally.Unattested():
 		kind = ErrNoOwner
 	}
 	return &QuorumError{Op: "get", Kind: kind, Count: count, Causes: r.causes, Err: cause}
@@ -338,6 +338,9 @@ func (r *getRun) finish() {
 	if len(behind) == 0 {
 		r.states = nil // an answer that never comes may hold on to the run
 		return
+	}
+	if verdict == quorum.Agreed {
+		r.join = r.joined() // it may have come about after the request had failed
 	}
 	r.c.linger(func() {
 		for _, place := range behind {

@@ -168,6 +168,12 @@ func (c *Coordinator) readers(pl *placement, strict bool) (list []candidate, own
 			list = append(list, candidate{node: id})
 		}
 	}
+	var alone ring.NodeID // a slow owner that is asked all the same, and so needs nobody in its stead
+	if len(list) == 0 && len(slow) > 0 {
+		// Fallbacks alone can't tell that there is nothing: one owner takes part, however slow.
+		alone = slow[0]
+		list = append(list, candidate{node: alone})
+	}
 	owners = len(list)
 	if strict {
 		return list, owners
@@ -176,7 +182,7 @@ func (c *Coordinator) readers(pl *placement, strict bool) (list []candidate, own
 		i := slices.Index(pl.places, id)
 		return i >= 0 && usable[i]
 	}) {
-		if !t.HintFor.IsZero() {
+		if !t.HintFor.IsZero() && t.HintFor != alone {
 			list = append(list, candidate{node: t.Node, hintFor: t.HintFor})
 		}
 	}

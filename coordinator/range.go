@@ -275,8 +275,15 @@ func (r *rangeRun) settle(ctx context.Context, items []mergedItem) error {
 func (r *rangeRun) settleItem(ctx context.Context, item mergedItem) error {
 	tally := quorum.NewGet(r.plan)
 	tally.Start()
-	for _, h := range item.held {
-		tally.Replied(h.place, true, h.digest)
+	// One of each digest first: there may be more than R answers, and R of them that agree are no agreement of all.
+	for _, again := range []bool{false, true} {
+		seen := make(map[causal.Digest]bool, len(item.held))
+		for _, h := range item.held {
+			if seen[h.digest] == again {
+				tally.Replied(h.place, true, h.digest)
+			}
+			seen[h.digest] = true
+		}
 	}
 	if tally.Verdict() != quorum.Conflict {
 		return nil

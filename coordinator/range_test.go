@@ -156,3 +156,54 @@ func TestRangeWantsAnOwner(t *testing.T) {
 		}
 	})
 }
+
+// TestRangeWritesBackWhatALateOwnerBrings: two fallbacks that agree are no agreement when an owner was waited for, who does
+// not.
+func TestRangeWritesBackWhatALateOwnerBrings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 5)
+		item, places := c.item("p", 5)
+		item.Sort = []byte("a")
+		both := mintOn(causal.State{}, 9, 2000, write(1, "x", causal.Past{}))
+		places[0].merge(item, mintOn(causal.State{}, 8, 3000, write(2, "y", causal.Past{})), ring.NodeID{})
+		places[0].delay = 300 * time.Millisecond
+		for i := range 2 {
+			c.see(places[1+i].id, Down)
+			places[3+i].merge(item, both, places[1+i].id)
+		}
+		prefix := []byte(encodeItem(causal.ItemKey{Bucket: 1, Partition: item.Partition}))
+		page, err := places[3].coord.Range(t.Context(), ReadRange{
+			Bucket: item.Bucket, N: 3, R: 2, Token: ring.TokenOf(item.Bucket, item.Partition),
+			Start: prefix, End: append(bytes.Clone(prefix), 0xff), LimitItems: 5,
+		})
+		if err != nil || len(page.Items) != 1 || len(page.Items[0].State.Versions) != 2 {
+			t.Fatalf("%+v, %v", page, err)
+		}
+		holders := 0
+		for _, n := range []*fakeNode{places[0], places[3], places[4]} {
+			if len(n.state(item).Versions) == 2 {
+				holders++
+			}
+		}
+		if holders < 2 {
+			t.Errorf("%d hold what was shown, want 2", holders)
+		}
+	})
+}
+
+// TestASlowOwnerIsAsked when it is the only one: fallbacks, quick as they are, can't tell that there is nothing.
+func TestASlowOwnerIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 6)
+		item, places := c.item("p", 6)
+		places[0].merge(item, mintOn(causal.State{}, 9, 2000, write(1, "v", causal.Past{})), ring.NodeID{})
+		places[0].delay = 200 * time.Millisecond
+		c.see(places[0].id, Slow)
+		c.see(places[1].id, Down)
+		c.see(places[2].id, Down)
+		got, err := places[4].coord.Get(t.Context(), GetRequest{Item: item, N: 3, R: 2, Sync: true})
+		if err != nil || len(got.State.Versions) != 1 {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}

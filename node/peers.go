@@ -45,7 +45,9 @@ func (p peers) came(id ring.NodeID, req *pb.PeerRequest, start time.Time, reply 
 	if outcome == membership.OK {
 		p.n.lastAnswer.Store(id, end)
 	}
-	p.n.detector.Report(id, outcome, end.Sub(start))
+	if req.GetCompare() == nil || outcome == membership.Unreachable { // which takes as long as there is to do
+		p.n.detector.Report(id, outcome, end.Sub(start))
+	}
 	if refused, ok := errors.AsType[*transport.PeerError](err); ok {
 		return nil, faultOf(refused.Err)
 	}

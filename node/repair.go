@@ -17,6 +17,7 @@ import (
 	"github.com/starling-db/starling/antientropy/merkle"
 	"github.com/starling-db/starling/causal"
 	"github.com/starling-db/starling/coordinator"
+	"github.com/starling-db/starling/internal/transport"
 	"github.com/starling-db/starling/node/membership"
 	"github.com/starling-db/starling/node/telemetry"
 	pb "github.com/starling-db/starling/proto/starling/v1"
@@ -156,13 +157,27 @@ func (s *clusterService) Compare(ctx context.Context, req *pb.CompareRequest) (*
 		return nil, err
 	}
 	if by == n.id {
-		return n.compare(ctx, req)
+		reply, err := n.compare(ctx, req)
+		return reply, compareFault(n.cfg.Name, err)
 	}
 	if n.detector.State(by) == membership.Dead {
 		return nil, notReady("node %s is dead", n.name(by))
 	}
 	reply, err := peers{n}.callOn(ctx, n.pool.CallBulk, by, &pb.PeerRequest{Body: &pb.PeerRequest_Compare{Compare: req}})
-	return reply.GetCompare(), err
+	return reply.GetCompare(), compareFault(n.name(by), err)
+}
+
+// compareFault is an error of a comparison by a node as clients are told it.
+func compareFault(by string, err error) error {
+	if err == nil {
+		return nil
+	}
+	_, unreachable := errors.AsType[*transport.UnreachableError](err)
+	_, expired := errors.AsType[*transport.ExpiredError](err)
+	if unreachable || expired || errors.Is(err, context.Canceled) {
+		return notReady("node %s could not compare: %v", by, err)
+	}
+	return toFault(err)
 }
 
 // memberOf is the member with an id off the wire.
@@ -195,6 +210,9 @@ func (n *Node) compare(ctx context.Context, req *pb.CompareRequest) (*pb.Compare
 	if len(req.GetPartitions()) > 0 {
 		scope.Partitions = slices.Compact(slices.Sorted(slices.Values(ints(req.GetPartitions()))))
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(n.stopping, cancel)() // it may take an hour, and a node that stops must not
 	report, err := n.repairs.Exchange(ctx, with, scope)
 	if errors.Is(err, antientropy.ErrShared) {
 		return &pb.CompareResponse{}, nil
@@ -248,7 +266,7 @@ func (p peers) comparing() antientropy.Peer {
 		Items: func(ctx context.Context, id ring.NodeID, q antientropy.Ask) (antientropy.Answer, error) {
 			reply, err := ask(ctx, id, q.Epoch, &pb.PeerRequest{Body: &pb.PeerRequest_CompareItems{CompareItems: &pb.CompareItems{
 				N: uint32(q.N), Partition: uint32(q.Partition), Leaf: uint32(q.Leaf), After: q.After, Through: q.Through,
-				Hashes: q.Hashes, Recount: q.Recount,
+				Hashes: q.Hashes, Recount: q.Recount, KeysOnly: q.Keys,
 			}}})
 			if err != nil {
 				return antientropy.Answer{}, err
@@ -256,6 +274,10 @@ func (p peers) comparing() antientropy.Peer {
 			got := reply.GetCompareItems()
 			out := antientropy.Answer{Lacks: got.GetLacks(), Through: got.Through}
 			for _, item := range got.GetItems() {
+				if q.Keys {
+					out.Items = append(out.Items, antientropy.Item{Key: item.GetKey()})
+					continue
+				}
 				state, err := p.state(id, item.GetState())
 				if errors.Is(err, causal.ErrClockOffset) {
 					p.n.metrics.PeerClockRefused()
@@ -290,12 +312,16 @@ func (p peers) comparing() antientropy.Peer {
 
 // refusedItem marks what a peer refuses for what the item is, and would refuse again.
 func refusedItem(err error) error {
+	if large, ok := errors.AsType[*transport.SizeError](err); ok {
+		return fmt.Errorf("%w: %w", antientropy.ErrRefused, large)
+	}
 	f, ok := errors.AsType[*fault](err)
 	if !ok {
 		return err
 	}
 	switch f.reason {
-	case pb.Reason_REASON_TOO_MANY_SIBLINGS, pb.Reason_REASON_VALUE_TOO_LARGE, pb.Reason_REASON_CLOCK_OFFSET:
+	case pb.Reason_REASON_TOO_MANY_SIBLINGS, pb.Reason_REASON_VALUE_TOO_LARGE, pb.Reason_REASON_CLOCK_OFFSET,
+		pb.Reason_REASON_UNKNOWN_BUCKET, pb.Reason_REASON_INTERNAL: // the last is a record that is damaged there
 		return fmt.Errorf("%w: %w", antientropy.ErrRefused, err)
 	}
 	return err
@@ -371,14 +397,17 @@ func (s peerService) compareItems(ctx context.Context, from ring.NodeID, epoch u
 	}
 	answer, err := s.answerer().Items(ctx, plan, share, antientropy.Ask{
 		Place: antientropy.Place{Epoch: epoch, N: int(m.GetN()), Partition: int(m.GetPartition())},
-		Leaf:  int(m.GetLeaf()), After: m.After, Through: m.Through, Hashes: m.GetHashes(), Recount: m.GetRecount(),
+		Leaf:  int(m.GetLeaf()), After: m.After, Through: m.Through, Hashes: m.GetHashes(), Recount: m.GetRecount(), Keys: m.GetKeysOnly(),
 	})
 	if err != nil {
 		return nil, comparedWrong(err)
 	}
 	reply := &pb.CompareItemsReply{Lacks: answer.Lacks, Through: answer.Through, Items: make([]*pb.ComparedItem, len(answer.Items))}
 	for i, item := range answer.Items {
-		reply.Items[i] = &pb.ComparedItem{Key: item.Key, State: causal.AppendState(nil, item.State)}
+		reply.Items[i] = &pb.ComparedItem{Key: item.Key}
+		if !m.GetKeysOnly() {
+			reply.Items[i].State = causal.AppendState(nil, item.State)
+		}
 	}
 	return &pb.PeerReply{Body: &pb.PeerReply_CompareItems{CompareItems: reply}}, nil
 }

@@ -16,6 +16,12 @@ func (s *Store) DropBucket(ctx context.Context, bucket uint64) error {
 		return err
 	}
 	defer s.gate.leave()
+	select {
+	case s.recounting <- struct{}{}:
+		defer func() { <-s.recounting }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	all := make([]int, stripeCount)
 	for i := range all {
 		all[i] = i

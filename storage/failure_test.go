@@ -103,8 +103,9 @@ func faultRun(t *testing.T, nth int64, once bool) bool {
 	s := open(t, errorfs.Wrap(mem, f))
 	f.on.Store(true)
 	acknowledged := loadUntilFailure(t, s)
+	err := s.Close() // which writes, too
 	failed := s.Err() != nil
-	if err := s.Close(); (err != nil) != failed {
+	if (err != nil) != failed {
 		t.Fatalf("operation %d: failed %t, close: %v", nth, failed, err)
 	}
 	afterCrash(t, mem, func(t *testing.T, s *testStore) {

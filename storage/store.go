@@ -37,6 +37,8 @@ type Store struct {
 	trees   *trees
 	// treesSuspect: leaves may differ from their items.
 	treesSuspect atomic.Bool
+	// recounting holds a token while leaves are counted anew, or a bucket is dropped.
+	recounting chan struct{}
 
 	gate    gate
 	commits chan *commit
@@ -59,7 +61,7 @@ func Open(o Options) (*Store, error) {
 	s := &Store{
 		health: newHealth(o.Logger), o: o, dir: dir,
 		stripes: newStripes(), ledger: newLedger(o.HintBytesPerTarget, o.HintBytesTotal),
-		gate: newGate(), cache: newCache(o.ItemCacheBytes), trees: newTrees(),
+		gate: newGate(), cache: newCache(o.ItemCacheBytes), trees: newTrees(), recounting: make(chan struct{}, 1),
 		commits: make(chan *commit, commitQueue), synced: make(chan struct{}), watched: make(chan struct{}),
 		space: newSpaceWatch(o),
 	}

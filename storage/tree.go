@@ -1,11 +1,13 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 
@@ -187,9 +189,15 @@ func (s *Store) loadTrees() error {
 		return err
 	}
 	clean, err := s.sealed(treeMark)
-	if err != nil || clean == nil {
-		s.treesSuspect.Store(true)
+	var damaged *CorruptError
+	if errors.As(err, &damaged) {
+		err = nil
+	}
+	if err != nil {
 		return err
+	}
+	if !bytes.Equal(clean, []byte{LeafBits}) {
+		s.treesSuspect.Store(true)
 	}
 	return s.setSealed(treeMark, nil)
 }
@@ -245,26 +253,15 @@ type LeafRange struct {
 	All         bool // all leaves of all buckets; the other fields don't count
 }
 
-func (r LeafRange) holds(k treeKey) bool {
-	return r.All || k.bucket == r.Bucket && int(k.leaf) >= r.First && int(k.leaf) <= r.Last
-}
-
 // bounds are those of the items' keys.
 func (r LeafRange) bounds() (lower, upper []byte) {
-	if r.All {
-		return []byte{itemPrefix}, []byte{itemPrefix + 1}
-	}
 	lower = binary.BigEndian.AppendUint16(bucketPrefix(r.Bucket), uint16(r.First))
 	return lower, successor(binary.BigEndian.AppendUint16(bucketPrefix(r.Bucket), uint16(r.Last)))
 }
 
 // stripes are those whose latches hold the leaves still.
 func (r LeafRange) stripes() []int {
-	n := LeafCount
-	if !r.All {
-		n = r.Last - r.First + 1
-	}
-	return stripesOf(min(n, stripeCount), func(i int) uint64 { return uint64(r.First+i) << (64 - LeafBits) })
+	return stripesOf(min(r.Last-r.First+1, stripeCount), func(i int) uint64 { return uint64(r.First+i) << (64 - LeafBits) })
 }
 
 // Recounted is what Recount found.
@@ -275,28 +272,84 @@ type Recounted struct {
 }
 
 // Recount looks through the items of some leaves and mends the leaves that are wrong. Writes go on meanwhile: it looks at one
-// moment of the store, and corrects leaves, whatever has become of them since, by how far they were off then. pace is
-// called with the bytes read since its last call, may take its time, and ends the work with its error.
+// moment of the store, and corrects leaves, whatever has become of them since, by how far they were off then. Another Recount,
+// or a dropped bucket, would make that wrong: only one of them runs at a time. pace is called with the bytes read since its
+// last call, may take its time, and ends the work with its error.
 func (s *Store) Recount(ctx context.Context, r LeafRange, pace func(bytes int) error) (Recounted, error) {
 	if err := s.enter(); err != nil {
 		return Recounted{}, err
 	}
 	defer s.gate.leave()
+	if !r.All {
+		return s.recount(ctx, r, pace)
+	}
+	var all Recounted
+	for bucket, found, err := s.nextBucket(0); ; bucket, found, err = s.nextBucket(bucket + 1) {
+		if err != nil {
+			return all, err
+		}
+		if !found {
+			break
+		}
+		for first := 0; first < LeafCount; first += recountLeaves { // so that neither snapshot nor latches are held for long
+			part, err := s.recount(ctx, LeafRange{Bucket: bucket, First: first, Last: first + recountLeaves - 1}, pace)
+			all.Items, all.Wrong, all.Corrupt = all.Items+part.Items, all.Wrong+part.Wrong, all.Corrupt+part.Corrupt
+			if err != nil {
+				return all, err
+			}
+		}
+		if bucket == math.MaxUint64 {
+			break
+		}
+	}
+	if all.Corrupt == 0 {
+		s.treesSuspect.Store(false)
+	}
+	return all, nil
+}
+
+// recountLeaves is how many leaves of a bucket are looked at in one moment.
+const recountLeaves = 256
+
+// nextBucket is the first bucket from one on of which there is an item, or a leaf.
+func (s *Store) nextBucket(from uint64) (next uint64, found bool, err error) {
+	for _, prefix := range []byte{itemPrefix, treePrefix} {
+		lower := binary.BigEndian.AppendUint64([]byte{prefix}, from)
+		err := s.each(lower, []byte{prefix + 1}, func(key, _ []byte) (bool, error) {
+			if len(key) < 9 {
+				return true, nil
+			}
+			if bucket := binary.BigEndian.Uint64(key[1:]); !found || bucket < next {
+				next, found = bucket, true
+			}
+			return false, nil
+		})
+		if err != nil {
+			return 0, false, err
+		}
+	}
+	return next, found, nil
+}
+
+// recount does it for a range of one bucket's leaves.
+func (s *Store) recount(ctx context.Context, r LeafRange, pace func(int) error) (Recounted, error) {
+	select {
+	case s.recounting <- struct{}{}:
+		defer func() { <-s.recounting }()
+	case <-ctx.Done():
+		return Recounted{}, ctx.Err()
+	}
 	stripes := r.stripes()
 	if err := s.lock(ctx, stripes...); err != nil {
 		return Recounted{}, err
 	}
 	snapshot := s.db.NewSnapshot()
 	off := make(map[treeKey]Leaf) // what is kept, less what is counted
-	for i := range s.trees.shards {
-		sh := &s.trees.shards[i]
-		sh.mu.RLock()
-		for k, l := range sh.leaves {
-			if r.holds(k) {
-				off[k] = l
-			}
+	for leaf := r.First; leaf <= r.Last; leaf++ {
+		k := treeKey{r.Bucket, uint16(leaf)}
+		if l := s.trees.get(k); l != (Leaf{}) {
+			off[k] = l
 		}
-		sh.mu.RUnlock()
 	}
 	s.stripes.unlock(stripes...)
 	found, err := s.count(ctx, snapshot, r, off, pace)
@@ -314,9 +367,6 @@ func (s *Store) Recount(ctx context.Context, r LeafRange, pace func(bytes int) e
 			return found, err
 		}
 		found.Wrong++
-	}
-	if r.All && found.Corrupt == 0 {
-		s.treesSuspect.Store(false)
 	}
 	return found, nil
 }

@@ -26,7 +26,7 @@ func SplitItemKey(key []byte) (bucket uint64, rangeKey []byte, err error) {
 	return binary.BigEndian.Uint64(key), key[8:], nil
 }
 
-// LeafItems returns up to limit items of a leaf in the buckets given, which ascend, in the order of their keys from the one
+// LeafItems returns up to limit items of a leaf, or some megabytes of them, in the buckets given, which ascend, in the order of their keys from the one
 // behind after on, nil being the first; more says that there may be others behind them. Those that can't be decoded are
 // left out. What it shows need not be durable yet.
 func (s *Store) LeafItems(ctx context.Context, buckets []uint64, leaf int, after []byte, limit int) (items []LeafItem, more bool, err error) {
@@ -34,6 +34,7 @@ func (s *Store) LeafItems(ctx context.Context, buckets []uint64, leaf int, after
 		return nil, false, err
 	}
 	defer s.gate.leave()
+	left := leafItemsBytes
 	for _, bucket := range buckets {
 		lower, upper := LeafRange{Bucket: bucket, First: leaf, Last: leaf}.bounds()
 		if after != nil && bytes.Compare(lower[1:], after) <= 0 {
@@ -42,31 +43,42 @@ func (s *Store) LeafItems(ctx context.Context, buckets []uint64, leaf int, after
 		if bytes.Compare(lower, upper) >= 0 {
 			continue
 		}
-		if items, err = s.appendLeafItems(ctx, items, lower, upper, limit); err != nil {
+		var cut bool
+		if items, cut, err = s.appendLeafItems(ctx, items, lower, upper, limit, &left); err != nil {
 			return nil, false, err
 		}
-		if len(items) >= limit {
+		if cut {
 			return items, true, nil
 		}
 	}
 	return items, false, nil
 }
 
-func (s *Store) appendLeafItems(ctx context.Context, items []LeafItem, lower, upper []byte, limit int) (_ []LeafItem, err error) {
+// leafItemsBytes bounds what LeafItems reads at once, but for the last item.
+const leafItemsBytes = 4 << 20
+
+// appendLeafItems appends until there are limit items or no bytes are left to read; cut says that it was so.
+func (s *Store) appendLeafItems(
+	ctx context.Context, items []LeafItem, lower, upper []byte, limit int, left *int,
+) (_ []LeafItem, cut bool, err error) {
 	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return nil, s.readError(lower, err)
+		return nil, false, s.readError(lower, err)
 	}
 	defer func() {
 		if cerr := it.Close(); err == nil && cerr != nil {
 			err = s.readError(lower, cerr)
 		}
 	}()
-	for ok := it.First(); ok && len(items) < limit; ok = it.Next() {
+	for ok := it.First(); ok; ok = it.Next() {
+		if len(items) >= limit || *left <= 0 && len(items) > 0 {
+			return items, true, ctx.Err()
+		}
 		value, err := it.ValueAndErr()
 		if err != nil {
-			return nil, s.readError(it.Key(), err)
+			return nil, false, s.readError(it.Key(), err)
 		}
+		*left -= len(it.Key()) + len(value)
 		r, err := decodeRecord(it.Key(), value)
 		if err != nil {
 			s.logger.Error("corrupt item", "key", slices.Clone(it.Key()), "error", err)
@@ -75,5 +87,5 @@ func (s *Store) appendLeafItems(ctx context.Context, items []LeafItem, lower, up
 		key := slices.Clone(it.Key()[1:])
 		items = append(items, LeafItem{key, ItemSum(key, r.state.Digest()).A})
 	}
-	return items, ctx.Err()
+	return items, false, ctx.Err()
 }

@@ -146,7 +146,7 @@ func (i *importer) replace(ctx context.Context, items []client.PutItem, outcomes
 		switch {
 		case o.Err != nil:
 			outcomes[at[k]] = client.PutOutcome{Err: o.Err}
-		case o.Result.Siblings():
+		case o.Result.Siblings() || outcomes[at[k]].Written.Versions > 1: // those that expired show nowhere else
 			again = append(again, client.PutItem{Key: keys[k], Value: items[at[k]].Value, Context: o.Result.Context})
 			from = append(from, at[k])
 		}

@@ -147,7 +147,7 @@ func (g *Get) Slow(place int) []Action {
 	if actions := g.fetch(); len(actions) > 0 {
 		return actions
 	}
-	return g.replace(place, ReadFull)
+	return append(g.replace(place, ReadFull), g.further()...)
 }
 
 // replace asks the next candidate in the place's stead, once. It does not ask for a state when one
@@ -170,10 +170,10 @@ func (g *Get) replace(place int, kind Kind) []Action {
 }
 
 // further asks the next candidate for its state when all that have answered are fallbacks with
-// nothing, and nobody is left who may still say something else.
+// nothing, and nobody else is about to answer.
 func (g *Get) further() []Action {
 	next := slices.IndexFunc(g.places, func(p getPlace) bool { return !p.asked })
-	if g.verdict != ReadPending || next < 0 || !g.hollow() || g.any(func(p *getPlace) bool { return p.reading }) {
+	if g.verdict != ReadPending || next < 0 || !g.hollow() || g.any(func(p *getPlace) bool { return p.reading && !p.slow }) {
 		return nil
 	}
 	return []Action{g.read(next, ReadFull)}
@@ -242,6 +242,9 @@ func (g *Get) decide() {
 		g.verdict = ReadLost
 	}
 }
+
+// Unattested tells whether R have answered, and there is no result all the same, as they all are fallbacks with nothing.
+func (g *Get) Unattested() bool { return g.hollow() && g.verdict != Agreed }
 
 // hollow tells whether R have answered, and all that have are fallbacks with nothing.
 func (g *Get) hollow() bool {

@@ -117,7 +117,7 @@ func NewPlan(seed uint64) *Plan {
 		p.Clocks = append(p.Clocks, c)
 	}
 	p.Turnover = pick(rng, 3*time.Second, 8*time.Second, time.Hour)
-	p.Repair = pick(p.rng("repair"), 0, 0, 3*time.Second, 10*time.Second)
+	p.Repair = pick(p.rng("repair"), 0, 0, 0, 10*time.Second)
 	p.Length = time.Duration(20+rng.IntN(20)) * time.Second
 	p.buckets(rng)
 	p.sessions(rng)

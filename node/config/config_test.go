@@ -69,6 +69,7 @@ func TestEverySettingInEverySource(t *testing.T) {
 		"slow-replica": "20ms", "hedge": "5ms", "max-in-flight": "9", "max-in-flight-bytes": "8MiB", "cache-bytes": "3MiB",
 		"item-cache-bytes": "2MiB",
 		"memtable-bytes":   "4MiB", "disk-reserve": "3MiB", "hint-bytes-per-target": "5MiB", "hint-bytes": "6MiB", "hint-rate": "7MiB",
+		"repair-interval": "3m0s", "repair-rate": "9MiB",
 		"log-level": "debug", "log-format": "json", "drain-timeout": "4s",
 	}
 	var args, environ []string

@@ -1872,7 +1872,9 @@ type CompareItems struct {
 	// Of the asker's items there, at most 1,024: the first half of what an item adds to its leaf.
 	Hashes []uint64 `protobuf:"fixed64,6,rep,packed,name=hashes,proto3" json:"hashes,omitempty"`
 	// Count the leaf anew, and nothing else: the items are alike, and the sums are not.
-	Recount       bool `protobuf:"varint,7,opt,name=recount,proto3" json:"recount,omitempty"`
+	Recount bool `protobuf:"varint,7,opt,name=recount,proto3" json:"recount,omitempty"`
+	// Of what the asker lacks the keys alone.
+	KeysOnly      bool `protobuf:"varint,8,opt,name=keys_only,json=keysOnly,proto3" json:"keys_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1952,6 +1954,13 @@ func (x *CompareItems) GetHashes() []uint64 {
 func (x *CompareItems) GetRecount() bool {
 	if x != nil {
 		return x.Recount
+	}
+	return false
+}
+
+func (x *CompareItems) GetKeysOnly() bool {
+	if x != nil {
+		return x.KeysOnly
 	}
 	return false
 }
@@ -2685,7 +2694,7 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x05depth\x18\x03 \x01(\rR\x05depth\x12\x14\n" +
 	"\x05nodes\x18\x04 \x03(\rR\x05nodes\"'\n" +
 	"\x11CompareNodesReply\x12\x12\n" +
-	"\x04sums\x18\x01 \x01(\fR\x04sums\"\xd0\x01\n" +
+	"\x04sums\x18\x01 \x01(\fR\x04sums\"\xed\x01\n" +
 	"\fCompareItems\x12\f\n" +
 	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x12\n" +
@@ -2693,7 +2702,8 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x05after\x18\x04 \x01(\fH\x00R\x05after\x88\x01\x01\x12\x1d\n" +
 	"\athrough\x18\x05 \x01(\fH\x01R\athrough\x88\x01\x01\x12\x16\n" +
 	"\x06hashes\x18\x06 \x03(\x06R\x06hashes\x12\x18\n" +
-	"\arecount\x18\a \x01(\bR\arecountB\b\n" +
+	"\arecount\x18\a \x01(\bR\arecount\x12\x1b\n" +
+	"\tkeys_only\x18\b \x01(\bR\bkeysOnlyB\b\n" +
 	"\x06_afterB\n" +
 	"\n" +
 	"\b_through\"\x85\x01\n" +
