@@ -199,6 +199,9 @@ func (s *Store) loadTrees() error {
 	if !bytes.Equal(clean, []byte{LeafBits}) {
 		s.treesSuspect.Store(true)
 	}
+	if clean == nil && damaged == nil {
+		return nil
+	}
 	return s.setSealed(treeMark, nil)
 }
 

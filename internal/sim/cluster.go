@@ -38,9 +38,11 @@ type member struct {
 	rand  *seededReader
 	conn  *grpc.ClientConn // of the clients, to its client port; lives as long as the cluster
 
-	mu      sync.Mutex
-	node    *node.Node     // nil: down
-	endings sync.WaitGroup // of runs that have crashed and are being put away
+	mu   sync.Mutex
+	node *node.Node // nil: down
+	// starting: it is about to run.
+	starting bool
+	endings  sync.WaitGroup // of runs that have crashed and are being put away
 }
 
 func newCluster(p *Plan, t *trace) (*cluster, error) {
@@ -100,13 +102,27 @@ func (c *cluster) dialHTTP(ctx context.Context, _, addr string) (net.Conn, error
 func (c *cluster) start(i int) error {
 	m := c.members[i]
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.node != nil {
-		return errors.New("it runs already")
+	if m.node != nil || m.starting {
+		m.mu.Unlock()
+		return errors.New("it runs already, or is about to")
 	}
+	m.starting = true
+	m.mu.Unlock()
+	// Not under the mutex: a start waits for disks, in the bubble's time.
+	n, err := c.startNode(m)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.node, m.starting = n, false
+	if err == nil {
+		c.trace.add(m.at, "started")
+	}
+	return err
+}
+
+func (c *cluster) startNode(m *member) (*node.Node, error) {
 	transport, err := c.gossip.Listen(m.cfg.GossipAddr)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n, err := node.Start(context.Background(), node.Options{
 		Config: m.cfg, FS: m.disk.open(), Now: m.clock.now, Rand: m.rand,
@@ -119,11 +135,9 @@ func (c *cluster) start(i int) error {
 		})),
 	})
 	if err != nil {
-		return errors.Join(err, transport.Shutdown())
+		return nil, errors.Join(err, transport.Shutdown())
 	}
-	m.node = n
-	c.trace.add(m.at, "started")
-	return nil
+	return n, nil
 }
 
 // dropTime leaves out the wall clock: the trace has its own time.
