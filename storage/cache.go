@@ -286,8 +286,9 @@ type batch struct {
 	*pebble.Batch
 	changes []change
 	leaves  []leafChange
-	all     bool    // every item may change
-	dropped *uint64 // a bucket whose items all go
+	oneLeaf [1]leafChange // of most batches
+	all     bool          // every item may change
+	dropped *uint64       // a bucket whose items all go
 }
 
 // change is a record that a batch writes, or removes.

@@ -56,8 +56,11 @@ type treeKey struct {
 func (k treeKey) stripe() int { return stripeOf(uint64(k.leaf) << (64 - LeafBits)) }
 
 // dbKey is where the leaf is kept: 't', bucket, leaf.
-func (k treeKey) dbKey() []byte {
-	return binary.BigEndian.AppendUint16(treePrefixOf(k.bucket), k.leaf)
+func (k treeKey) dbKey() []byte { return k.appendTo(make([]byte, 0, treeKeySize)) }
+
+func (k treeKey) appendTo(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, treePrefix), k.bucket)
+	return binary.BigEndian.AppendUint16(dst, k.leaf)
 }
 
 func treePrefixOf(bucket uint64) []byte {
@@ -135,6 +138,9 @@ func (b *batch) moved(k treeKey, delta Leaf) {
 		b.leaves[i].delta = b.leaves[i].delta.plus(delta)
 		return
 	}
+	if b.leaves == nil {
+		b.leaves = b.oneLeaf[:0]
+	}
 	b.leaves = append(b.leaves, leafChange{treeKey: k, delta: delta})
 }
 
@@ -151,15 +157,16 @@ func (s *Store) stageLeaves(b *batch) error {
 }
 
 func putLeaf(b *batch, k treeKey, l Leaf) error {
-	key := k.dbKey()
 	if l == (Leaf{}) {
-		return b.Delete(key, nil)
+		return b.Delete(k.dbKey(), nil)
 	}
-	value := openSeal(make([]byte, 0, sealSize+treeBodySize), treeFormat)
+	op := b.SetDeferred(treeKeySize, sealSize+treeBodySize) // written where it goes: this is part of every write
+	k.appendTo(op.Key[:0])
+	value := openSeal(op.Value[:0], treeFormat)
 	value = merkle.AppendSums(value, l.Sum)
 	value = binary.BigEndian.AppendUint64(value, uint64(l.Items))
-	closeSeal(value, key)
-	return b.Set(key, value, nil)
+	closeSeal(value, op.Key)
+	return op.Finish()
 }
 
 // showLeaves shows to readers what the batch has made of leaves.

@@ -3,4 +3,4 @@
 package sim
 
 // defaultSeeds: with the race detector a seed takes much longer.
-const defaultSeeds = 20
+const defaultSeeds = 12

@@ -173,7 +173,7 @@ func untilCaught(t *testing.T) {
 				if over {
 					return
 				}
-				r := simulate(t, NewPlan(seed))
+				r := simulate(t, plan(t, seed))
 				mu.Lock()
 				if len(r.Violations) > 0 && (caught == nil || seed < caught.Plan.Seed) {
 					caught = r
