@@ -3,4 +3,4 @@
 package sim
 
 // defaultSeeds: with the race detector a seed takes much longer.
-const defaultSeeds = 12
+const defaultSeeds = 20
