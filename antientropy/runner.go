@@ -3,7 +3,6 @@ package antientropy
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -123,21 +122,24 @@ func (r *Runner) Run(ctx context.Context) error {
 // due lists the peers that are up and whose exchange is due, the one that waits longest first.
 func (r *Runner) due() []ring.NodeID {
 	now := r.o.Now()
+	wanted := r.o.Peers()
+	up := make(map[ring.NodeID]bool, len(wanted))
+	for _, id := range wanted { // without the lock, which whoever answers may come to by Wake
+		up[id] = r.o.Up(id)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	wanted := make(map[ring.NodeID]bool)
-	for _, id := range r.o.Peers() {
-		wanted[id] = true
+	for _, id := range wanted {
 		if r.peers[id] == nil {
 			r.peers[id] = &Peering{Since: now, Next: now.Add(r.spread(r.o.Soon))}
 		}
 	}
 	var due []ring.NodeID
 	for id, p := range r.peers {
-		switch {
-		case !wanted[id]:
+		switch isUp, stays := up[id]; {
+		case !stays:
 			delete(r.peers, id)
-		case !p.Next.After(now) && r.o.Up(id):
+		case isUp && !p.Next.After(now):
 			due = append(due, id)
 		}
 	}
@@ -228,7 +230,7 @@ func (r *Runner) Oldest() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	oldest := r.o.Now()
-	for p := range maps.Values(peers) {
+	for _, p := range peers {
 		last := p.Last
 		if last.IsZero() {
 			last = p.Since

@@ -27,11 +27,11 @@ func TestRepair(t *testing.T) {
 		t.Errorf("verify: %s", out)
 	}
 	client := cluster.Client()
-	ring_, err := client.Ring(t.Context())
+	view, err := client.Ring(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := ring_.Buckets[0].ID
+	id := view.Buckets[0].ID
 	cluster.Crash(2)
 	s := cluster.Storage(2)
 	for _, item := range []string{"item-3", "item-7"} {
