@@ -41,11 +41,19 @@ func DecodePast(b []byte) (p Past, rest []byte, err error) {
 // from a canonical state is refused, and so are more than MaxVersions versions.
 func DecodeState(b []byte) (State, error) {
 	d := decoder{what: "state", b: b}
-	if f := d.byte(); d.err == nil && f != formatState {
+	format := d.byte()
+	if d.err == nil && format != formatState && format != formatPurged {
 		d.pos = 0
-		d.fail(fmt.Sprintf("format %d is not known, only %d", f, formatState))
+		d.fail(fmt.Sprintf("format %d is not known, only %d and %d", format, formatState, formatPurged))
 	}
 	s := State{Floor: HLC(d.uvarint())}
+	if format == formatPurged {
+		below := HLC(d.uvarint())
+		if d.err == nil && below >= s.Floor {
+			d.fail("a purge level that is not above zero")
+		}
+		s.PurgeLevel = s.Floor - below
+	}
 	s.Versions = d.versions()
 	if d.err == nil && d.pos != len(b) {
 		d.fail("bytes left over")

@@ -9,16 +9,18 @@ import (
 // The encoding, in the order of bytes; integers are big-endian, counts and lengths unsigned varints
 // in their shortest form:
 //
-//	state   = format(1) floor(varint) count(varint) version*
+//	state   = format(1) floor(varint) [purge level below floor(varint)] count(varint) version*
 //	version = flags(1) dot(16) [request id(16)] [expiry(8)] [past] [length(varint) value]
 //	past    = count(varint) dot(16)* count(varint) request id(16)*
 //	dot     = actor(8) hlc(8)
 //
+// Format 1 has no purge level, which is zero; format 2 has one above zero, as the distance to the floor.
 // Each state has exactly one encoding, and what is not one is refused: two replicas that hold
 // the same bytes hold the same state, and damage shows.
 
 const (
 	formatState   = 1
+	formatPurged  = 2
 	dotSize       = 16
 	requestIDSize = 16
 	hlcSize       = 8
@@ -64,6 +66,9 @@ func (p Past) Size() int {
 // Size returns the length of the state's encoding in bytes.
 func (s State) Size() int {
 	n := 1 + uvarintSize(uint64(s.Floor)) + uvarintSize(uint64(len(s.Versions)))
+	if s.PurgeLevel != 0 {
+		n += uvarintSize(uint64(s.Floor - s.PurgeLevel))
+	}
 	for i := range s.Versions {
 		n += s.Versions[i].size()
 	}
@@ -107,8 +112,12 @@ func AppendPast(dst []byte, p Past) []byte {
 // AppendState appends the encoding of s, which must be canonical, to dst.
 func AppendState(dst []byte, s State) []byte {
 	dst = slices.Grow(dst, s.Size())
-	dst = append(dst, formatState)
-	dst = binary.AppendUvarint(dst, uint64(s.Floor))
+	if s.PurgeLevel == 0 {
+		dst = binary.AppendUvarint(append(dst, formatState), uint64(s.Floor))
+	} else {
+		dst = binary.AppendUvarint(append(dst, formatPurged), uint64(s.Floor))
+		dst = binary.AppendUvarint(dst, uint64(s.Floor-s.PurgeLevel))
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(s.Versions)))
 	for i := range s.Versions {
 		dst = appendVersion(dst, &s.Versions[i])

@@ -61,7 +61,7 @@ func wantRequests(t *testing.T, s State, want ...int) {
 
 func show(s State) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "{floor %d", s.Floor)
+	fmt.Fprintf(&b, "{floor %d, purged to %d", s.Floor, s.PurgeLevel)
 	for i := range s.Versions {
 		v := &s.Versions[i]
 		fmt.Fprintf(&b, "; r%d (%d,%d) tomb=%t saw", ridNumber(v.RequestID), v.Dot.Actor, v.Dot.HLC, v.Tombstone)
@@ -77,7 +77,7 @@ func show(s State) string {
 
 // sameState compares everything but whether empty slices are nil.
 func sameState(a, b State) bool {
-	return a.Floor == b.Floor && slices.EqualFunc(a.Versions, b.Versions, sameVersion)
+	return a.Floor == b.Floor && a.PurgeLevel == b.PurgeLevel && slices.EqualFunc(a.Versions, b.Versions, sameVersion)
 }
 
 func sameVersion(a, b Version) bool {

@@ -20,14 +20,18 @@ func (p Policy) String() string {
 	return "siblings"
 }
 
-// Merge joins two states of one item. Versions ascend by dot and none replaces another; the floor is
-// the higher one. A version at or below one side's floor and absent there has been replaced, so it is
-// dropped, and what was dropped replaces nothing. Two copies of one dot become one that has seen what
+// Merge joins two states of one item. Versions ascend by dot and none replaces another; floor and purge level
+// are the higher ones. A version at or below one side's purge level and absent there was replaced there by
+// something that may be purged, so it is dropped, and what was dropped replaces nothing; unless the floor of the side
+// that has it reaches that purge level too. Then that side knows of all that was ever purged on the other, and
+// still has the version: it is the other that has lost it. Two copies of one dot become one that has seen what
 // both have; its value and the rest are taken from a.
+//
+// The claims must be true, but for what was lost: see docs/design/watermark.md for what they then prove.
 //
 // Where the result equals a side, that side's slice is returned and nothing is allocated.
 func Merge(p Policy, a, b State) State {
-	out := State{Floor: max(a.Floor, b.Floor)}
+	out := State{Floor: max(a.Floor, b.Floor), PurgeLevel: max(a.PurgeLevel, b.PurgeLevel)}
 	if p == LastWriteWins {
 		out.Versions = mergeLast(a, b)
 	} else {
@@ -100,21 +104,27 @@ func compareHeads(a, b []Version) int {
 
 // survives reports whether v, a version of own that other lacks, outlives the merge.
 func survives(v *Version, own, other State) bool {
-	if v.Dot.HLC <= other.Floor {
+	if other.denies(v, own) {
 		return false
 	}
 	for i := range other.Versions {
 		o := &other.Versions[i]
-		if o.Replaces(v) && admitted(o, own) {
+		if o.Replaces(v) && admitted(o, other, own) {
 			return false
 		}
 	}
 	return true
 }
 
-// admitted reports whether o, a version of the other side, is above own's floor or in own.
-func admitted(o *Version, own State) bool {
-	return o.Dot.HLC > own.Floor || indexOf(own.Versions, o.Dot) >= 0
+// denies reports whether a version that s lacks was purged from it: own, which has the version, doesn't know of all that
+// was.
+func (s State) denies(v *Version, own State) bool {
+	return v.Dot.HLC <= s.PurgeLevel && own.Floor < s.PurgeLevel
+}
+
+// admitted reports whether v, a version of own, is in other or not denied there.
+func admitted(v *Version, own, other State) bool {
+	return !other.denies(v, own) || indexOf(other.Versions, v.Dot) >= 0
 }
 
 // indexOf finds a dot in canonical versions; -1 when it isn't there.
@@ -152,7 +162,7 @@ func build(steps []step, n int, a, b []Version) []Version {
 	return out
 }
 
-// mergeLast keeps the highest dot that both floors admit.
+// mergeLast keeps the highest dot that both sides admit.
 func mergeLast(a, b State) []Version {
 	va, vb := last(a, b), last(b, a)
 	switch c := compareLast(va, vb); {
@@ -175,7 +185,7 @@ func mergeLast(a, b State) []Version {
 // last returns the highest version of own that other admits, nil if there is none.
 func last(own, other State) *Version {
 	for i := len(own.Versions) - 1; i >= 0; i-- {
-		if admitted(&own.Versions[i], other) {
+		if admitted(&own.Versions[i], own, other) {
 			return &own.Versions[i]
 		}
 	}

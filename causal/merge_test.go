@@ -4,9 +4,10 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 )
 
-// naiveMerge is Merge by its definition: the union as a map, floors, then every pair.
+// naiveMerge is Merge by its definition: the union as a map, claims, then every pair.
 func naiveMerge(p Policy, a, b State) State {
 	union := map[Dot]Version{}
 	for _, side := range [][2]State{{a, b}, {b, a}} {
@@ -17,13 +18,13 @@ func naiveMerge(p Policy, a, b State) State {
 				o := other.Versions[i].Past
 				v.Past = NewPast(append(slices.Clone(v.Past.Vector()), o.Vector()...),
 					append(slices.Clone(v.Past.Replaced()), o.Replaced()...))
-			} else if v.Dot.HLC <= other.Floor {
+			} else if v.Dot.HLC <= other.PurgeLevel && own.Floor < other.PurgeLevel {
 				continue
 			}
 			union[v.Dot] = v
 		}
 	}
-	out := State{Floor: max(a.Floor, b.Floor)}
+	out := State{Floor: max(a.Floor, b.Floor), PurgeLevel: max(a.PurgeLevel, b.PurgeLevel)}
 	for _, v := range union {
 		if !slices.ContainsFunc(values(union), func(o Version) bool { return naiveReplaces(p, o, v) }) {
 			out.Versions = append(out.Versions, v)
@@ -79,6 +80,7 @@ func randomState(rng *rand.Rand, p Policy) State {
 	}
 	if rng.IntN(2) == 0 {
 		s.Floor = HLC(rng.IntN(9))
+		s.PurgeLevel = HLC(rng.IntN(int(s.Floor) + 1))
 	}
 	return s
 }
@@ -100,35 +102,143 @@ func TestMergeEqualsTheNaiveOne(t *testing.T) {
 	}
 }
 
-// TestFloorsAreAJoin: where nothing replaces anything, any states and floors will do. (Otherwise the
-// floors must be true: one that denies a version which another side holds as a replacer is not.)
-func TestFloorsAreAJoin(t *testing.T) {
-	rng := newRand(2)
-	flat := func() State {
-		s := randomState(rng, Siblings)
-		for i := range s.Versions {
-			s.Versions[i].Past, s.Versions[i].RequestID = Past{}, RequestID{}
+// history is some writes of one item, write i with the HLC i+1 and an actor of its own.
+type history struct {
+	versions []Version
+	seen     []uint // by each write, closed
+}
+
+func newHistory(rng *rand.Rand) history {
+	var h history
+	for i := range 8 {
+		var seen uint
+		for j := range i {
+			if rng.IntN(3) == 0 {
+				seen |= h.seen[j] | 1<<j
+			}
 		}
-		return s
+		var past []Dot
+		for j := range i {
+			if seen>>j&1 == 1 {
+				past = append(past, h.versions[j].Dot)
+			}
+		}
+		v := ver(uint64(i+1), uint64(i+1), i+1, NewPast(past, nil))
+		v.Tombstone = seen != 0 && rng.IntN(2) == 0
+		h.versions, h.seen = append(h.versions, v), append(h.seen, seen)
 	}
+	return h
+}
+
+// state is what a replica has that knows of some writes, of all up to the floor, and has purged up to a level.
+func (h history) state(knows uint, floor, level HLC) State {
+	for i := range h.versions {
+		if knows>>i&1 == 1 || h.versions[i].Dot.HLC <= floor {
+			knows |= 1<<i | h.seen[i]
+		}
+	}
+	s := State{Floor: floor, PurgeLevel: level}
+	for i, v := range h.versions {
+		replaced := false
+		for j := range h.versions {
+			replaced = replaced || knows>>j&1 == 1 && h.seen[j]>>i&1 == 1
+		}
+		if knows>>i&1 == 1 && !replaced {
+			s.Versions = append(s.Versions, v)
+		}
+	}
+	s, _ = Purge(s, level, level)
+	return s
+}
+
+// TestTrueClaimsAreAJoin: merging replicas whose claims are true gives what a replica has that knows what each of them
+// does, in whatever order; but for what that replica would have purged.
+func TestTrueClaimsAreAJoin(t *testing.T) {
+	rng := newRand(2)
 	for range 6_000 {
-		checkJoin(t, Siblings, flat(), flat(), flat())
+		h := newHistory(rng)
+		var all State
+		var knows uint
+		for range 2 + rng.IntN(3) {
+			k, floor := uint(rng.IntN(1<<8)), HLC(rng.IntN(9))
+			s := h.state(k, floor, HLC(rng.IntN(int(floor)+1)))
+			knows |= k
+			if rng.IntN(2) == 0 {
+				all = Merge(Siblings, all, s)
+			} else {
+				all = Merge(Siblings, s, all)
+			}
+		}
+		got, _ := Purge(all, all.PurgeLevel, all.PurgeLevel)
+		if want := h.state(knows, all.Floor, all.PurgeLevel); !sameState(got, want) {
+			t.Fatalf("got  %s\nwant %s", show(got), show(want))
+		}
 	}
 }
 
-func TestFloorDropsWhatTheSideLacks(t *testing.T) {
+func TestPurgeLevelDropsWhatTheSideLacks(t *testing.T) {
 	old, fresh := ver(1, 10, 1, Past{}), ver(2, 20, 2, Past{})
 	both := state(old, fresh)
-	purged := State{Versions: []Version{fresh}, Floor: 10}
+	purged := State{Versions: []Version{fresh}, Floor: 10, PurgeLevel: 10}
 	for _, p := range []Policy{Siblings, LastWriteWins} {
 		wantRequests(t, Merge(p, both, purged), 2)
-		wantRequests(t, Merge(p, state(old), State{Floor: 10}))
-		wantRequests(t, Merge(p, state(old), State{Floor: 9}), 1)
-		wantRequests(t, Merge(p, state(old), State{Versions: []Version{old}, Floor: 10}), 1)
+		wantRequests(t, Merge(p, state(old), State{Floor: 10, PurgeLevel: 10}))
+		wantRequests(t, Merge(p, state(old), State{Floor: 10, PurgeLevel: 9}), 1)
+		wantRequests(t, Merge(p, state(old), State{Versions: []Version{old}, Floor: 10, PurgeLevel: 10}), 1)
 	}
-	// What a floor drops replaces nothing: the replacer of fresh is itself long replaced.
+	// What is dropped replaces nothing: the replacer of fresh is itself long replaced.
 	gone := ver(3, 9, 3, NewPast([]Dot{fresh.Dot}, nil))
 	wantRequests(t, Merge(Siblings, purged, state(gone)), 2)
+}
+
+// TestLostCopy: a replica that has lost a version denies it, and is not believed by one that knows of all that was purged.
+func TestLostCopy(t *testing.T) {
+	v := ver(1, 10, 1, Past{})
+	lost := State{Floor: 50, PurgeLevel: 30}
+	for _, p := range []Policy{Siblings, LastWriteWins} {
+		for floor, want := range map[HLC][]int{29: nil, 30: {1}, 50: {1}, 60: {1}} {
+			has := State{Versions: []Version{v}, Floor: floor, PurgeLevel: min(floor, 30)}
+			wantRequests(t, Merge(p, lost, has), want...)
+			wantRequests(t, Merge(p, has, lost), want...)
+		}
+	}
+}
+
+func TestPurge(t *testing.T) {
+	offset := 500 * time.Millisecond
+	at := func(ms int64) HLC { return NewHLC(ms, 3) }
+	level := at(1_000_000)
+	before := PurgeBefore(level, offset)
+	if want := at(1_000_000 - 60_000 - 500 - 1); before != want {
+		t.Fatalf("before %v, want %v", before, want)
+	}
+	if PurgeBefore(at(60_500), offset) != 0 || PurgeBefore(0, offset) != 0 {
+		t.Fatal("a level within the margin purges something")
+	}
+	past := NewPast([]Dot{{9, 1}}, nil)
+	version := func(actor uint64, h HLC) Version { return ver(actor, uint64(h), int(actor), past) }
+	tomb, expired, expiring, young := version(1, before), version(2, before), version(3, before), version(4, before+1)
+	tomb.Tombstone, young.Tombstone = true, true
+	expired.ExpiresAt, expiring.ExpiresAt = level, level+1
+	s := state(tomb, expired, expiring, young)
+	s.Floor, s.PurgeLevel = level, level
+	got, changed := Purge(s, level, before)
+	wantRequests(t, got, 3, 4)
+	if !changed || got.Floor != level || !got.Versions[0].Past.IsZero() || got.Versions[1].Past.IsZero() {
+		t.Fatal(show(got))
+	}
+	if again, changed := Purge(got, level, before); changed || &again.Versions[0] != &got.Versions[0] {
+		t.Fatal("purged twice")
+	}
+	if got.PurgeableAt() != young.Dot.HLC || (State{}).PurgeableAt() != 0 || state(ver(1, 5, 1, Past{})).PurgeableAt() != 0 {
+		t.Fatal(got.PurgeableAt())
+	}
+	if s, _ := Purge(state(tomb), level, before); s.Versions != nil {
+		t.Fatal(show(s))
+	}
+	if s.Versions[0].Past.IsZero() {
+		t.Fatal("the input was modified")
+	}
 }
 
 func TestMergeJoinsThePastsOfOneDot(t *testing.T) {

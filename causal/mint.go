@@ -18,8 +18,8 @@ type Write struct {
 	TTL time.Duration
 }
 
-// Mint makes w a version with the dot (a, h) and returns s merged with it, and the version. The floor
-// of s stays, and takes no part: a fresh write is above it.
+// Mint makes w a version with the dot (a, h) and returns s merged with it, and the version. The claims
+// of s stay, and take no part: a fresh write is above them.
 //
 // What the caller owes, under the latch of the item:
 //
@@ -49,9 +49,7 @@ func Mint(p Policy, s State, a Actor, h HLC, w Write) (State, Version) {
 	if !w.Tombstone {
 		v.Value, v.ExpiresAt = w.Value, expiry(h, w.TTL)
 	}
-	merged := Merge(p, State{Versions: s.Versions}, State{Versions: []Version{v}})
-	merged.Floor = s.Floor
-	return merged, v
+	return Merge(p, s.Bare(), State{Versions: []Version{v}}).Claims(s), v
 }
 
 // maxRecent bounds the request ids that a version of a last-write-wins item remembers: at 16 bytes each they travel

@@ -214,9 +214,9 @@ func TestMintNeverLetsAVersionSeeItself(t *testing.T) {
 	}
 }
 
-func TestMintKeepsTheFloor(t *testing.T) {
-	s, v := Mint(Siblings, State{Floor: 50}, 1, 40, Write{RequestID: rid(1), Tombstone: true, Value: []byte("x")})
-	if s.Floor != 50 || len(s.Versions) != 1 || v.Value != nil {
+func TestMintKeepsTheClaims(t *testing.T) {
+	s, v := Mint(Siblings, State{Floor: 50, PurgeLevel: 45}, 1, 40, Write{RequestID: rid(1), Tombstone: true, Value: []byte("x")})
+	if s.Floor != 50 || s.PurgeLevel != 45 || len(s.Versions) != 1 || v.Value != nil {
 		t.Fatalf("%s, %v", show(s), v)
 	}
 }

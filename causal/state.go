@@ -51,8 +51,19 @@ func (v *Version) Replaces(o *Version) bool {
 // them replaces another. Immutable by convention; the zero State is an item never written.
 type State struct {
 	Versions []Version
-	// Floor says: every write up to this HLC that is not here has been replaced. Zero claims nothing.
+	// Floor says: every write up to this HLC is here, or has been replaced. Zero claims nothing.
 	Floor HLC
+	// PurgeLevel says: what replaced a write up to this HLC may be gone from here without a trace. It is at most Floor.
+	PurgeLevel HLC
+}
+
+// Bare is the state without its claims, which belong to the replica that made them and not to the item.
+func (s State) Bare() State { return State{Versions: s.Versions} }
+
+// Claims returns the state with the floor and purge level of another.
+func (s State) Claims(of State) State {
+	s.Floor, s.PurgeLevel = of.Floor, of.PurgeLevel
+	return s
 }
 
 // Context returns the join of the dots, pasts and request ids of all versions: what a client has seen
@@ -120,6 +131,9 @@ func (s State) DeleteContext(id RequestID) Past {
 	}
 	return Past{}
 }
+
+// Has reports whether a version with the dot is in the state.
+func (s State) Has(d Dot) bool { return indexOf(s.Versions, d) >= 0 }
 
 // Live reports whether some version is no tombstone. Expiry is not looked at: it is the reader's view, see LiveAt.
 func (s State) Live() bool {
