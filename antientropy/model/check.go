@@ -65,11 +65,45 @@ func (w *world) checkStep() {
 			w.fail("revived: %s shows w%d, whose successor's past is purged", names[i], first(back))
 		}
 	}
+	w.checkFloors(has)
 	for _, p := range pairs {
 		if readable.has(p[0]) && readable.has(p[1]) {
 			w.checkQuorum(has[p[0]] | has[p[1]])
 		}
 	}
+}
+
+// checkFloors holds the floors against what they say: of the acknowledged writes with dots up to its floor an owner lacks
+// none, unless it was replaced there. Disks put back and items lost without notice are lies by nature.
+func (w *world) checkFloors(has [owners]set) {
+	if w.stats.Unnoticed > 0 {
+		return
+	}
+	for i := range owners {
+		m := &w.nodes[i].memory
+		if m.rebuilding || m.floor == 0 || !w.nodes[i].up {
+			continue
+		}
+		lacks := w.acked() &^ w.withPasts(has[i]|w.purged)
+		for rest := lacks; rest != 0; rest &= rest - 1 {
+			n := first(rest)
+			if d, ok := w.dotOf(n); ok && d.HLC <= m.floor {
+				w.fail("untrue: the floor %v of %s covers acknowledged w%d, which it lacks", showHLC(m.floor), names[i], n)
+			}
+		}
+	}
+}
+
+// dotOf is the highest dot of a write that some owner has.
+func (w *world) dotOf(n int) (top causal.Dot, found bool) {
+	for i := range owners {
+		for _, v := range w.nodes[i].memory.data[w.writes[n].item].versions {
+			if number(v.RequestID) == n && (!found || top.Compare(v.Dot) < 0) {
+				top, found = v.Dot, true
+			}
+		}
+	}
+	return top, found
 }
 
 // checkQuorum holds a strict read of two owners, of R+W > N, against what was acknowledged before. Writes that
@@ -95,10 +129,19 @@ func first(s set) int { return bits.TrailingZeros64(uint64(s)) }
 // checkEnd is the invariant of the healed partition.
 func (w *world) checkEnd() {
 	final := set(0)
+	level := causal.HLC(0) // whoever has not heard of it yet still has what the others have purged
+	for i := range owners {
+		level = max(level, w.purgeLevelOf(i))
+	}
+	owned := func(i, item int) []causal.Version {
+		s := causal.State{Versions: w.nodes[i].memory.data[item].versions}
+		s, _ = causal.Purge(s, level, level)
+		return s.Versions
+	}
 	for item := range items {
-		vs := w.nodes[0].memory.data[item].versions
+		vs := owned(0, item)
 		for i := 1; i < owners; i++ {
-			if o := w.nodes[i].memory.data[item].versions; !sameDots(vs, o) {
+			if o := owned(i, item); !sameDots(vs, o) {
 				w.fail("diverged: item %d is %s at A and %s at %s", item, w.show(vs), w.show(o), names[i])
 				return
 			}

@@ -20,14 +20,12 @@
 // Each rule is a switch in [Rules]. The tests take one away at a time, and most then lose or revive data;
 // for those that are not missed the tests say why.
 //
-// Where the model is stricter than the product's packages are by themselves: of two floors in a merge only
-// the higher one drops versions (HigherFloorDrops; causal.Merge applies both), an attestation outlives its
-// process (AttestSurvives), an item that a rebuilding owner has pulled is under its source's floor at once
-// (FloorAsPulled), an owner attests whatever its floor is and the purge level is the lowest (AnyFloorAttests,
-// LowestFloorPurges), only processes that took part in a round raise their floors (RaiseByParticipant), and a
-// starting node learns the newest watermark (StartHearsAll). Without them the model loses or revives data,
-// or never purges again. A disk put back within one lease of its clock's bound goes unnoticed; that loses no
-// data of which there is another copy, but a quorum may then miss a write, which is not held against it.
+// An owner may also lose an item without noticing, one at a time, and goes on vouching: then the others' copies must bring it
+// back, and not its denial take theirs away. Beside what is lost and what comes back the floors themselves are held against what
+// they say, so that a round that proves nothing is caught before two of them do harm.
+//
+// A disk put back within one lease of its clock's bound goes unnoticed; that loses no data of which there is another copy, but a
+// quorum may then miss a write, which is not held against it.
 //
 // Not modelled: last-write-wins, expiry, Merkle trees (an exchange looks at every item), moves of a
 // partition and their epochs, the refusal of readings too far in the future (clocks poison each other

@@ -29,32 +29,22 @@ func (w *world) exchangeItem(p int, half bool) {
 	}
 	item := e.next
 	toA, toB := w.travel(b, item), w.travel(a, item)
-	w.receive(a, w.record(a, item), w.floor(a, item), toA)
+	w.receive(a, w.record(a, item), w.claims(a), toA)
 	if !half {
-		w.receive(b, w.record(b, item), w.floor(b, item), toB)
+		w.receive(b, w.record(b, item), w.claims(b), toB)
 	}
 	if len(toA.Versions)+len(toB.Versions) > 0 {
 		w.log("exchange %s-%s item %d half %v; %v and %v", names[a], names[b], item, half, w.record(a, item).versions, w.record(b, item).versions)
 	}
-	w.pulled(a, b, item)
 	if half {
 		e.active = false
 		return
 	}
-	w.pulled(b, a, item)
 	e.next++
 	if e.next == items || e.next == 1 && !w.rules.WholeExchange {
 		w.exchanged(p)
 	}
 	e.active = e.next < items
-}
-
-// pulled notes that one item was pulled from a source whose floor holds for it from now on: what comes
-// at or below it later is as old as what the source has dropped.
-func (w *world) pulled(i, from, item int) {
-	if n := &w.nodes[i]; n.memory.rebuilding && w.rules.FloorAsPulled {
-		n.itemFloors[item] = max(n.itemFloors[item], w.vouched(from))
-	}
 }
 
 // vouched is the floor that an owner lends to who pulls it whole.
@@ -87,6 +77,11 @@ func (w *world) pulledWhole(i, from int, floor causal.HLC, vouches bool) {
 			w.setFloor(i, floor)
 			w.log("      %s takes the floor %v from %s", names[i], floor, names[from])
 		}
+		return
+	}
+	if level := w.nodes[from].memory.purge; vouches && level > n.memory.purge && w.rules.RebuildAtOneLevel {
+		n.pulled, n.pulledFloor, n.pulledAny = 0, 0, false
+		n.memory.purge = level
 		return
 	}
 	n.pulled |= 1 << from

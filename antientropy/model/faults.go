@@ -1,10 +1,11 @@
 package model
 
-import "github.com/starling-db/starling/causal"
-
 // survives applies a loss and takes it back if it would take the last copy of an acknowledged write,
 // or the last owner that vouches for anything: no rule protects from that.
 func (w *world) survives(i int, lose func(n *node)) bool {
+	if w.unlost() != 0 {
+		return false
+	}
 	n := &w.nodes[i]
 	before := *n
 	lose(n)
@@ -43,30 +44,29 @@ func (w *world) start(i int) {
 	n.up = true
 	n.process++
 	n.pulled, n.pulledFloor, n.pulledAny = 0, 0, false
-	n.itemFloors = [items]causal.HLC{}
 	stale := n.disk.bound < w.remembered[i]
 	// Lifted to what peers remember, or a node that was put back would rebuild again at its next start.
 	n.clock = max(n.disk.bound, w.remembered[i])
-	n.heard = w.hear(i)
+	heard := w.hear(i)
 	if w.rules.AttestSurvives {
-		n.memory.attested = max(n.memory.attested, n.heard.watermark)
+		n.memory.attested = max(n.memory.attested, heard.watermark)
 	} else {
 		n.memory.attested = 0
 	}
 	if w.rules.StartLifts {
-		n.clock = max(n.clock, n.heard.watermark)
+		n.clock = max(n.clock, heard.watermark)
 	}
 	if w.rules.FreshActors {
 		for k := range items {
 			n.memory.data[k].actor, n.memory.hints[k].actor = 0, 0
 		}
 	}
-	stale = stale || n.memory.floor < n.heard.purge
+	stale = stale || n.memory.floor < heard.purge
 	if isOwner(i) && stale && w.rules.NoticePutBack {
 		n.memory.rebuilding = true
 	}
 	if n.memory.rebuilding {
-		n.memory.floor = 0
+		n.memory.floor, n.memory.purge = 0, max(n.memory.purge, heard.purge)
 	}
 	n.disk.bound = forth(n.clock, lease)
 	n.memory.bound = n.disk.bound
@@ -81,7 +81,7 @@ func (w *world) hear(i int) levels {
 	}
 	for k := 1; k < guardians; k++ {
 		if p := &w.nodes[(i+k)%guardians]; p.up {
-			return p.heard
+			return levels{p.memory.floor, p.memory.purge}
 		}
 	}
 	return levels{}
@@ -137,4 +137,40 @@ func (w *world) gossip(i int) {
 	if n := &w.nodes[i]; n.up {
 		w.remembered[i] = max(w.remembered[i], n.disk.bound)
 	}
+}
+
+// loseItem takes an item from an owner, which notices nothing and goes on vouching. At the time some other owner that
+// vouches has all that was in it, and until it is back the model takes no other copy away: no rule protects from more.
+func (w *world) loseItem(i, item int) {
+	n := &w.nodes[i]
+	r := &n.memory.data[item]
+	if w.unlost() != 0 || !isOwner(i) || !n.up || n.memory.rebuilding || len(r.versions) == 0 {
+		return
+	}
+	for k := range owners {
+		o := &w.nodes[k]
+		if k == i || o.memory.rebuilding || !sameDots(o.memory.data[item].versions, r.versions) || !sameDots(o.disk.data[item].versions, r.versions) {
+			continue
+		}
+		w.lostAt, w.lost = i, writesOf(r.versions)
+		*r = record{} // with its actor: minting on with it would hide what was lost
+		w.sync(i)
+		w.stats.Unnoticed++
+		w.stats.LostItems++
+		w.log("%s loses item %d without noticing", names[i], item)
+		return
+	}
+}
+
+// unlost are the writes that were lost without notice and have not come back, nor been replaced.
+func (w *world) unlost() set {
+	if w.lost == 0 {
+		return 0
+	}
+	there := w.purged
+	for item := range items {
+		there |= writesOf(w.nodes[w.lostAt].memory.data[item].versions)
+	}
+	w.lost &^= w.withPasts(there)
+	return w.lost
 }

@@ -60,13 +60,14 @@ type contents struct {
 	data       [items]record // an owner's; a fallback has hints alone
 	hints      [items]record
 	floor      causal.HLC
+	purge      causal.HLC // the purge level; of a rebuilding owner the one it was told of
 	bound      causal.HLC // of the clock; durable before it is used
 	attested   causal.HLC // T of the last attestation
 	rebuilding bool
 	length     int // of the log: how much was ever synced
 }
 
-// levels are what gossip says of the partition.
+// levels are what peers say of the partition.
 type levels struct{ watermark, purge causal.HLC }
 
 // node is a slot of the partition. A crash makes memory what the disk holds; a sync does the reverse,
@@ -80,13 +81,10 @@ type node struct {
 	memory  contents
 	disk    contents
 	copied  *contents
-	heard   levels
 	// While rebuilding: who was pulled whole, and the highest floor among them. Lost with the process.
 	pulled      set
 	pulledFloor causal.HLC
 	pulledAny   bool // some source was itself not rebuilding
-	// itemFloors are the floors of the sources that each item was pulled from.
-	itemFloors [items]causal.HLC
 }
 
 // record is where node i keeps its copy of an item: data at an owner, the hint at a fallback.
@@ -97,53 +95,54 @@ func (w *world) record(i, item int) *record {
 	return &w.nodes[i].memory.hints[item]
 }
 
-// floor is what node i claims about an item when states are merged.
-func (w *world) floor(i, item int) causal.HLC {
+// claims are what node i holds against what it gets: its floor and purge level. One that rebuilds knows of nothing, but it
+// does know what is purged elsewhere.
+func (w *world) claims(i int) causal.State {
 	n := &w.nodes[i]
+	c := causal.State{Floor: n.memory.floor, PurgeLevel: n.memory.purge}
 	switch {
-	case !w.rules.FloorsInMerges:
-		return 0
-	case !isOwner(i) && w.rules.FallbackFloorZero:
-		return 0
+	case !w.rules.ClaimsInMerges:
+		return causal.State{}
+	case !isOwner(i) && w.rules.FallbackClaimsNothing:
+		return causal.State{}
 	case !isOwner(i):
-		return w.watermark
-	case n.memory.rebuilding:
-		return n.itemFloors[item]
+		return causal.State{Floor: w.watermark, PurgeLevel: w.purgeLevel}
+	case n.memory.rebuilding && !w.rules.RebuildingDenies:
+		c.PurgeLevel = 0
 	}
-	return n.memory.floor
+	return c
 }
 
+// state is what a node sends of an item.
 func (w *world) state(i, item int) causal.State {
-	s := causal.State{Versions: w.record(i, item).versions, Floor: w.floor(i, item)}
+	s := causal.State{Versions: w.record(i, item).versions}
 	if w.nodes[i].memory.rebuilding {
-		s.Floor = 0 // vouches for nothing
+		return s // vouches for nothing
 	}
-	return s
+	return s.Claims(w.claims(i))
 }
 
-// receive merges a state into a node's copy. The result's floor is that of one item alone, so it is
-// not kept: a node's floor speaks for all its items.
-func (w *world) receive(i int, r *record, own causal.HLC, s causal.State) {
+// receive merges a state into a node's copy. A node's claims speak for all its items, so those of one are not kept; what
+// its purge level lets go is not taken.
+func (w *world) receive(i int, r *record, own, s causal.State) {
 	n := &w.nodes[i]
-	if !w.rules.FloorsInMerges {
-		s.Floor = 0
+	if !w.rules.ClaimsInMerges {
+		s = s.Bare()
 	}
 	for _, v := range s.Versions {
 		n.clock = max(n.clock, v.Dot.HLC)
 	}
-	r.versions = w.merge(causal.State{Versions: r.versions, Floor: own}, s).Versions
+	r.versions = w.merge(causal.State{Versions: r.versions}.Claims(own), s).Versions
+	if level := w.purgeLevelOf(i); level > 0 && isOwner(i) && !n.memory.rebuilding {
+		w.purgeItem(r, level)
+	}
 }
 
-// merge is the product's, but that the lower floor takes no part. Its side may lack a version because of
-// a write that the higher floor dooms: late, refused everywhere, and dropped in this very merge. Then what
-// it had replaced there must stay, for the higher floor knows it to be live.
+// merge is the product's. Weakened, nobody refutes a denial.
 func (w *world) merge(a, b causal.State) causal.State {
 	floor := max(a.Floor, b.Floor)
-	if w.rules.HigherFloorDrops && a.Floor < b.Floor {
-		a.Floor = 0
-	}
-	if w.rules.HigherFloorDrops && b.Floor < floor {
-		b.Floor = 0
+	if !w.rules.FloorRefutes {
+		a.Floor, b.Floor = 0, 0
 	}
 	s := causal.Merge(causal.Siblings, a, b)
 	s.Floor = floor

@@ -102,9 +102,6 @@ func (w *world) commitRound() {
 // raiseFloor is an owner's part in the end of a round, of which it hears here.
 func (w *world) raiseFloor(i int) {
 	n := &w.nodes[i]
-	if n.up {
-		n.heard = levels{w.watermark, w.purgeLevel}
-	}
 	if !isOwner(i) || !n.up || n.memory.floor >= w.watermark {
 		return
 	}
@@ -114,6 +111,7 @@ func (w *world) raiseFloor(i int) {
 		return
 	}
 	n.memory.rebuilding = false
+	n.memory.purge = max(n.memory.purge, w.purgeLevel)
 	w.setFloor(i, w.watermark)
 	w.log("%s raises its floor to %v", names[i], w.watermark)
 }
@@ -124,16 +122,7 @@ func (w *world) purge(i int) {
 	if !isOwner(i) || !n.up || n.memory.rebuilding {
 		return
 	}
-	level := n.heard.purge
-	switch {
-	case !w.rules.PurgeByWatermark:
-		level = back(w.physical(i), grace)
-	case !w.rules.PurgeBelowPrevious:
-		level = min(w.watermark, n.memory.floor)
-	}
-	if w.rules.PurgeMargin {
-		level = back(level, retryWindow+maxOffset)
-	}
+	level := w.purgeLevelOf(i)
 	changed := false
 	for item := range items {
 		changed = w.purgeItem(&n.memory.data[item], level) || changed
@@ -145,6 +134,22 @@ func (w *world) purge(i int) {
 	if !w.mode.memory {
 		w.sync(i)
 	}
+}
+
+// purgeLevelOf is up to where an owner may purge.
+func (w *world) purgeLevelOf(i int) causal.HLC {
+	n := &w.nodes[i]
+	level := n.memory.purge
+	switch {
+	case !w.rules.PurgeByWatermark:
+		level = back(w.physical(i), grace)
+	case !w.rules.PurgeBelowPrevious:
+		level = min(w.watermark, n.memory.floor)
+	}
+	if w.rules.PurgeMargin {
+		level = back(level, retryWindow+maxOffset)
+	}
+	return level
 }
 
 func (w *world) purgeItem(r *record, level causal.HLC) (changed bool) {

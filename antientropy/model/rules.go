@@ -17,12 +17,12 @@ type Rules struct {
 	WholeStates        bool // what travels is the item's state, never a single version
 
 	// Hints.
-	HandoffExact      bool // an owner leaves a hint's targets only if it synced the present record
-	FallbackFloorZero bool // a fallback claims nothing about what it lacks
+	HandoffExact          bool // an owner leaves a hint's targets only if it synced the present record
+	FallbackClaimsNothing bool // a fallback claims nothing about what it lacks
 
 	// Floors.
-	FloorsInMerges   bool // floors take part in reads, repair and exchange
-	HigherFloorDrops bool // of two floors that meet in a merge only the higher one drops versions
+	ClaimsInMerges   bool // floors and purge levels take part in reads, repair and exchange
+	FloorRefutes     bool // whose floor reaches the other side's purge level is believed in what it has
 	FloorFromData    bool // a floor comes from a round or an exchange, never from gossip
 	FloorAfterData   bool // a floor is durable only after the data it vouches for
 	RefuseBelowFloor bool // a fresh write at or below the floor is refused, not acknowledged
@@ -32,7 +32,8 @@ type Rules struct {
 	RebuildingAbstains bool // a rebuilding owner does not attest
 	RebuildingUnread   bool // a rebuilding owner does not count for reads
 	RebuildFromAll     bool // rebuilding ends after an exchange with all other owners
-	FloorAsPulled      bool // while rebuilding, an item pulled from a source is merged under that source's floor
+	RebuildingDenies   bool // a rebuilding owner knows the purge level, and takes nothing old that it lacks
+	RebuildAtOneLevel  bool // rebuilding begins anew when a source has purged further than its beginning knew
 
 	// Rounds.
 	AllAttest           bool // down guardians are waited for

@@ -42,6 +42,7 @@ const (
 	opExchangeAll
 	opReadOwner
 	opGossip
+	opLoseItem
 	ops
 )
 
@@ -52,24 +53,24 @@ var (
 		opPut: 12, opRetry: 5, opRead: 10, opDeliver: 16, opLose: 2, opSync: 3, opCrash: 3, opStart: 5, opWipe: 1,
 		opCopyDisk: 2, opPutBack: 2, opSendHint: 4, opHandOff: 3, opExchangeItem: 5, opExchangePair: 3, opTime: 8,
 		opJump: 1, opStartRound: 2, opAttest: 8, opCommitRound: 2, opRaise: 4, opPurge: 4, opWholeRound: 3, opAttestAll: 3,
-		opExchangeAll: 2, opReadOwner: 3, opGossip: 2,
+		opExchangeAll: 2, opReadOwner: 3, opGossip: 2, opLoseItem: 2,
 	}
 	rounds = [ops]int{
 		opPut: 9, opRetry: 4, opRead: 9, opDeliver: 7, opLose: 1, opSync: 2, opCrash: 2, opStart: 5, opWipe: 1,
 		opCopyDisk: 2, opPutBack: 2, opSendHint: 2, opHandOff: 5, opExchangeItem: 3, opExchangePair: 3, opTime: 10,
 		opJump: 1, opStartRound: 1, opAttest: 3, opCommitRound: 2, opRaise: 5, opPurge: 5, opWholeRound: 12, opAttestAll: 2,
-		opExchangeAll: 2, opReadOwner: 4, opGossip: 3,
+		opExchangeAll: 2, opReadOwner: 4, opGossip: 3, opLoseItem: 2,
 	}
 	pieces = [ops]int{
 		opPut: 8, opRetry: 2, opRead: 4, opDeliver: 4, opLose: 2, opSync: 1, opCrash: 2, opStart: 5, opWipe: 1,
 		opCopyDisk: 1, opPutBack: 1, opSendHint: 1, opHandOff: 3, opExchangeItem: 4, opExchangePair: 5, opTime: 5,
 		opJump: 1, opStartRound: 3, opAttest: 5, opCommitRound: 6, opRaise: 6, opPurge: 3, opWholeRound: 1, opAttestAll: 5,
-		opExchangeAll: 1, opReadOwner: 3, opGossip: 1,
+		opExchangeAll: 1, opReadOwner: 3, opGossip: 1, opLoseItem: 2,
 	}
 	disks = [ops]int{
 		opPut: 8, opRetry: 3, opRead: 5, opDeliver: 6, opLose: 1, opSync: 1, opCrash: 4, opStart: 6, opWipe: 3,
 		opCopyDisk: 4, opPutBack: 6, opSendHint: 1, opHandOff: 4, opExchangeItem: 8, opExchangePair: 2, opTime: 8,
-		opJump: 1, opRaise: 3, opPurge: 6, opWholeRound: 12, opExchangeAll: 2, opReadOwner: 10, opGossip: 3,
+		opJump: 1, opRaise: 3, opPurge: 6, opWholeRound: 12, opExchangeAll: 2, opReadOwner: 10, opGossip: 3, opLoseItem: 2,
 	}
 )
 
@@ -171,6 +172,8 @@ func (w *world) stepFault(s step, i int) {
 		w.putBack(i)
 	case opGossip:
 		w.gossip(i)
+	case opLoseItem:
+		w.loseItem(int(s.a)%owners, itemOf(s.b))
 	case opJump:
 		w.nodes[i].skew += int(s.b)%200 - 60
 		w.log("the clock of %s jumps to %v", names[i], w.physical(i))

@@ -81,6 +81,9 @@ type world struct {
 	purged set // writes whose tombstone was purged somewhere
 	gone   set // what writes had seen whose tombstone or past was
 
+	lost   set // writes that an owner lost without notice and that have not come back
+	lostAt int
+
 	stats   Stats
 	problem string
 	trace   func(string)
@@ -88,7 +91,7 @@ type world struct {
 
 // Stats says what a run did, so that a test can tell whether it proves anything.
 type Stats struct {
-	Acked, Rounds, Voided, Tombstones, Pasts, Rebuilt, Refused, Unnoticed int
+	Acked, Rounds, Voided, Tombstones, Pasts, Rebuilt, Refused, Unnoticed, LostItems int
 }
 
 func (s *Stats) add(o Stats) {
@@ -100,6 +103,7 @@ func (s *Stats) add(o Stats) {
 	s.Rebuilt += o.Rebuilt
 	s.Refused += o.Refused
 	s.Unnoticed += o.Unnoticed
+	s.LostItems += o.LostItems
 }
 
 func newWorld(r Rules, m mode) *world {

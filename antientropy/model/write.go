@@ -84,7 +84,7 @@ func (w *world) put(n, coordinator int, reach set) {
 // mint makes the write a version in the coordinator's record, or refuses: outside the retry window.
 func (w *world) mint(n, coordinator int, r *record) bool {
 	wr, c := &w.writes[n], &w.nodes[coordinator]
-	s := causal.State{Versions: r.versions, Floor: c.memory.floor}
+	s := causal.State{Versions: r.versions, Floor: c.memory.floor, PurgeLevel: min(c.memory.purge, c.memory.floor)}
 	h := w.reading(coordinator, max(s.MaxHLC(), wr.context.MaxHLC()))
 	if w.rules.MintWindow {
 		if h > forth(wr.drawn, retryWindow) {
@@ -109,7 +109,7 @@ func (w *world) mint(n, coordinator int, r *record) bool {
 func (w *world) keepHint(coordinator, item, target int) {
 	h := &w.nodes[coordinator].memory.hints[item]
 	if isOwner(coordinator) {
-		w.receive(coordinator, h, 0, causal.State{Versions: w.record(coordinator, item).versions})
+		w.receive(coordinator, h, causal.State{}, causal.State{Versions: w.record(coordinator, item).versions})
 	}
 	h.targets |= 1 << target
 }
@@ -176,7 +176,7 @@ func (w *world) deliver(m message, lostAck bool) {
 		w.log("%s refuses w%d: at or below its floor %v or attestation %v", names[m.to], w.attempts[m.attempt].write, n.memory.floor, n.memory.attested)
 		return
 	}
-	w.receive(m.to, r, w.floor(m.to, m.item), m.state)
+	w.receive(m.to, r, w.claims(m.to), m.state)
 	if !isOwner(m.to) && m.hintFor >= 0 {
 		r.targets |= 1 << m.hintFor
 	}
