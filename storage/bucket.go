@@ -44,11 +44,14 @@ func (s *Store) DropBucket(ctx context.Context, bucket uint64) error {
 func (s *Store) applyDrop(ctx context.Context, bucket uint64, indexes []int) (*commit, error) {
 	b := s.newBatch()
 	b.all, b.dropped = true, &bucket
-	for _, start := range [][]byte{bucketPrefix(bucket), treePrefixOf(bucket)} {
+	for _, start := range [][]byte{
+		bucketPrefix(bucket), treePrefixOf(bucket), prefixOf(damagedPrefix, bucket), prefixOf(quarantinePrefix, bucket),
+	} {
 		if err := b.DeleteRange(start, successor(start), nil); err != nil {
 			return nil, errors.Join(err, b.Close())
 		}
 	}
+	s.quarantine.drop(bucket)
 	var entries []entry
 	flush := func(sync bool) (*commit, error) {
 		if err := s.ledger.post(entries); err != nil {

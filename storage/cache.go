@@ -228,6 +228,9 @@ func keep(key, value []byte, digest causal.Digest) kept {
 
 func decodeItem(key, value []byte) (record, error) {
 	r, err := decodeRecord(key, value)
+	if err == nil && r.damaged {
+		err = errSetAside
+	}
 	if err != nil {
 		return record{}, &CorruptError{Key: key, What: "item", Err: err}
 	}
@@ -253,7 +256,7 @@ func (c *cache) end(changes []change, failed bool) {
 		sh.mu.Lock()
 		sh.version += sh.version % 2
 		c.remove(sh, ch.key())
-		if !ch.removed && !failed {
+		if !ch.uncached && !failed {
 			c.add(sh, ch.kept)
 		}
 		sh.mu.Unlock()
@@ -293,8 +296,8 @@ type batch struct {
 
 // change is a record that a batch writes, or removes.
 type change struct {
-	stripe  int
-	removed bool
+	stripe   int
+	uncached bool // it is gone, or damaged
 	kept
 }
 
@@ -329,5 +332,6 @@ func (s *Store) visiblyCached(b *batch, do func() error) error {
 
 // loadRecord returns the record under an item's key, its digest, and whether there is any.
 func (s *Store) loadRecord(stripe int, key []byte) (record, causal.Digest, bool, error) {
-	return s.cache.load(stripe, key, s.read)
+	r, digest, found, err := s.cache.load(stripe, key, s.read)
+	return r, digest, found, s.noticed(err)
 }

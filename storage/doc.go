@@ -10,12 +10,15 @@
 //	ballast    room that is let go when the disk is full (ballast.go)
 //	db/        the Pebble database
 //
-// and the database four kinds of records, told apart by the first byte of the key:
+// and the database these kinds of records, told apart by the first byte of the key:
 //
 //	'd' bucket token partition sort           items                 (key.go, record.go)
 //	'h' target since bucket token ...         hints                 (hintkey.go)
 //	'm' name                                  documents             (meta.go)
 //	's' name                                  the store's own marks (meta.go)
+//	't' bucket leaf                           leaves of trees       (tree.go)
+//	'q' bucket number                         damaged bytes         (quarantine.go)
+//	'x' bucket token partition sort           which items are damaged (damage.go)
 //
 // Integers in keys are big-endian and strings escaped so that bytes.Compare orders keys as their parts are
 // ordered. Every value starts with a format byte and a CRC-32C over the key and the rest. Pebble has
@@ -34,6 +37,8 @@
 //
 // The first write or fsync that fails, or the first corruption Pebble reports, makes the store Failed for
 // good (freeze.go): it refuses everything after, and the files stay as they were at that moment.
+//
+// A single record that can't be decoded is set aside, and has no vote until it is mended (setaside.go, damage.go).
 //
 // A disk that fills is no failure: below a reserve of free space the store refuses what grows, before anything is
 // written, serves reads, and goes on by itself when there is room (space.go, spacewatch.go).

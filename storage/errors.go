@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/starling-db/starling/causal"
 )
 
 var (
@@ -15,6 +17,8 @@ var (
 	ErrLocked = errors.New("storage: the data directory is in use by another process")
 	// ErrTooOld matches every *TooOldError.
 	ErrTooOld = errors.New("storage: the request id is too old")
+	// ErrBelowFloor matches every *BelowFloorError.
+	ErrBelowFloor = errors.New("storage: the write comes too late")
 	// ErrDiskFull matches every *DiskFullError.
 	ErrDiskFull = errors.New("storage: the disk is full")
 	// ErrNoClock says that a write needs a clock and UseClock has not been called.
@@ -131,6 +135,17 @@ func (e *TooOldError) Error() string {
 
 // Is reports true for ErrTooOld.
 func (e *TooOldError) Is(target error) bool { return target == ErrTooOld }
+
+// BelowFloorError says that a fresh write is refused because its dot is not above what this replica has attested: it was
+// minted by a clock far behind, or was very long on its way. It has to be minted anew, above Floor.
+type BelowFloorError struct{ HLC, Floor causal.HLC }
+
+func (e *BelowFloorError) Error() string {
+	return fmt.Sprintf("storage: the write at %v comes too late: fresh writes up to %v are refused; mint it again", e.HLC, e.Floor)
+}
+
+// Is reports true for ErrBelowFloor.
+func (e *BelowFloorError) Is(target error) bool { return target == ErrBelowFloor }
 
 // HintBudgetError says that a copy can't be kept for a target: the hint budget is full.
 type HintBudgetError struct {

@@ -46,7 +46,7 @@ func (s *Store) Digest(k Key) (causal.Digest, Commit, error) {
 	}
 	defer s.gate.leave()
 	digest, err := s.cache.loadDigest(stripeOf(k.Token), AppendKey(nil, k), s.read)
-	return digest, s.pendingOn(k), err
+	return digest, s.pendingOn(k), s.noticed(err)
 }
 
 // pendingOn is the commit that what was just read may be part of: it is set before it becomes visible.

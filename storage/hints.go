@@ -135,6 +135,10 @@ func (s *Store) HintState(ctx context.Context, h Hint) (causal.State, bool, erro
 	}
 	defer s.gate.leave()
 	r, found, err := s.durable(ctx, h.Key)
+	if errors.Is(err, errSetAside) { // what was merged since is owed all the same
+		r, err = s.damagedOwing(ctx, h, err)
+		found = true
+	}
 	if err != nil || !found {
 		return causal.State{}, false, err
 	}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 
 	"github.com/starling-db/starling/causal"
@@ -73,10 +74,10 @@ func (s *Store) stage(b *batch, it *item, enforce []NodeID, remove bool) error {
 	if err := s.ledger.post(entries); err != nil {
 		return err
 	}
-	if err := it.stageHints(b); err != nil {
+	if err := errors.Join(it.stageHints(b), it.stageMark(b)); err != nil {
 		return err
 	}
-	ch := change{stripe: stripeOf(it.key.Token), removed: remove, kept: kept{block: it.dbKey, keySize: len(it.dbKey)}}
+	ch := change{stripe: stripeOf(it.key.Token), uncached: remove || it.new.damaged, kept: kept{block: it.dbKey, keySize: len(it.dbKey)}}
 	var err error
 	if remove {
 		err = b.Delete(it.dbKey, nil)
@@ -91,11 +92,12 @@ func (s *Store) stage(b *batch, it *item, enforce []NodeID, remove bool) error {
 		return err
 	}
 	b.changes = append(b.changes, ch)
-	var delta Leaf
-	if it.found {
+	s.purges.note(treeKeyOf(it.dbKey), it.new.state.PurgeableAt())
+	var delta Leaf // a damaged record has no part in its leaf: others must see that it differs
+	if it.found && !it.old.damaged {
 		delta = delta.minus(leafOfItem(it.dbKey, it.was))
 	}
-	if !remove {
+	if !remove && !it.new.damaged {
 		delta = delta.plus(leafOfItem(it.dbKey, ch.digest))
 	}
 	if delta != (Leaf{}) {
@@ -162,7 +164,7 @@ func (it *item) hintValue(key []byte, t target, s causal.State) []byte {
 // sameState reports whether a merge gave back what it was given, as causal.Merge does when there is nothing
 // new.
 func sameState(a, b causal.State) bool {
-	if a.Floor != b.Floor || len(a.Versions) != len(b.Versions) {
+	if len(a.Versions) != len(b.Versions) {
 		return false
 	}
 	return len(a.Versions) == 0 || &a.Versions[0] == &b.Versions[0]

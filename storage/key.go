@@ -16,11 +16,15 @@ const (
 
 // First bytes of keys.
 const (
-	itemPrefix = 'd'
-	hintPrefix = 'h'
-	metaPrefix = 'm'
-	markPrefix = 's'
-	treePrefix = 't'
+	claimPrefix = 'f'
+	itemPrefix  = 'd'
+	hintPrefix  = 'h'
+	metaPrefix  = 'm'
+	markPrefix  = 's'
+	treePrefix  = 't'
+	// Of damage: bytes that were set aside, and which items are damaged.
+	quarantinePrefix = 'q'
+	damagedPrefix    = 'x'
 )
 
 // NodeID is a node's random id.

@@ -15,14 +15,20 @@ type Merge struct {
 	State causal.State
 	// HintFor is the owner that this copy stands in for; zero: none.
 	HintFor NodeID
-	Sync    bool
-	Epoch   uint64
+	// N is how many replicas the item's bucket has: what is claimed of its partition takes part. Zero: nothing is claimed.
+	N int
+	// Fresh is the HLC of the version of State that is only now being written, zero if none is: it is refused where its time
+	// is over.
+	Fresh causal.HLC
+	Sync  bool
+	Epoch uint64
 }
 
 // Merge joins states into items, all in one batch with one fsync, and returns when those with Sync are on
-// disk. The result has one error for each: nil, *HintBudgetError, *DiskFullError for what would change something,
-// *CorruptError for what is stored, *KeyError, *LimitError beyond causal.MaxVersions, or what kept the whole from being done. After an error
-// of the context the states may have been merged.
+// disk. A damaged item takes them, too, and stays damaged (Mend). The result has one error for each: nil, *HintBudgetError,
+// *DiskFullError for what would change something, *BelowFloorError for a fresh write, *CorruptError for a record that can't be
+// read and was not set aside yet, *KeyError, *LimitError beyond causal.MaxVersions, or what kept the whole from being done.
+// After an error of the context the states may have been merged.
 func (s *Store) Merge(ctx context.Context, merges []Merge) []error {
 	errs, c := s.StartMerge(ctx, merges)
 	if err := c.Wait(ctx); err != nil {
@@ -109,12 +115,16 @@ func (s *Store) merge(b *batch, seen map[string]*item, m *Merge) (changed bool, 
 	key := string(AppendKey(nil, m.Key))
 	it := seen[key]
 	if it == nil {
-		if it, err = s.load(m.Key); err != nil {
+		if it, err = s.loadAny(m.Key); err != nil {
 			return false, err
 		}
 		seen[key] = it
 	}
-	merged := causal.Merge(m.Policy, it.old.state, m.State)
+	// What is denied must not be acknowledged either, whatever was attested.
+	if limit := max(s.Attested(), s.ClaimOf(m.N, m.Key.Token).PurgeLevel); refuses(limit, m.Fresh, m.State, it.old.state) {
+		return false, &BelowFloorError{HLC: m.Fresh, Floor: limit}
+	}
+	merged := s.join(it, m)
 	if n := len(merged.Versions); n > causal.MaxVersions {
 		return false, &LimitError{What: "siblings", Value: int64(n), Limit: causal.MaxVersions}
 	}
@@ -129,7 +139,7 @@ func (s *Store) merge(b *batch, seen map[string]*item, m *Merge) (changed bool, 
 		err = s.space.admit(it.newSize())
 	}
 	if err == nil {
-		err = s.stage(b, it, []NodeID{m.HintFor}, false)
+		err = s.stage(b, it, []NodeID{m.HintFor}, len(merged.Versions) == 0 && !it.new.damaged)
 	}
 	if err != nil {
 		it.new = before
@@ -137,6 +147,20 @@ func (s *Store) merge(b *batch, seen map[string]*item, m *Merge) (changed bool, 
 	}
 	it.dirty = true
 	return true, nil
+}
+
+// join merges a state with what is here, under what is claimed of the partition at this moment: purging happens under the
+// latch too. What would be purged again at once is not taken.
+func (s *Store) join(it *item, m *Merge) causal.State {
+	claim := s.ClaimOf(m.N, m.Key.Token)
+	if it.old.damaged {
+		claim.Floor = 0 // what was lost is not known to have been replaced
+	}
+	merged := causal.Merge(m.Policy, it.old.state.Claims(claim.held()), m.State)
+	if !claim.Rebuilding && !it.old.damaged && len(it.old.targets) == 0 && m.HintFor == (NodeID{}) {
+		merged, _ = causal.Purge(merged, claim.PurgeLevel, s.purgeBefore(claim))
+	}
+	return merged.Bare()
 }
 
 func (s *Store) oweMerge(it *item, m *Merge) (bool, error) {

@@ -21,9 +21,10 @@ const (
 
 // Marks of the store's own.
 var (
-	ownerMark = []byte{markPrefix, 'o', 'w', 'n', 'e', 'r'} // the node id that wrote this database
-	boundMark = []byte{markPrefix, 'h', 'l', 'c'}           // the HLC bound
-	treeMark  = []byte{markPrefix, 't', 'r', 'e', 'e'}      // there while the store is closed in order: its trees are right
+	ownerMark    = []byte{markPrefix, 'o', 'w', 'n', 'e', 'r'}      // the node id that wrote this database
+	boundMark    = []byte{markPrefix, 'h', 'l', 'c'}                // the HLC bound
+	attestedMark = []byte{markPrefix, 'a', 't', 't', 'e', 's', 't'} // up to where fresh writes are refused
+	treeMark     = []byte{markPrefix, 't', 'r', 'e', 'e'}           // there while the store is closed in order: its trees are right
 )
 
 // SetMeta stores a small named document (1 to 255 bytes of name, up to MaxMeta of value). It is durable when

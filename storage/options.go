@@ -21,6 +21,7 @@ const (
 	DefaultHintBytesPerTarget = 1 << 30
 	DefaultHintBytesTotal     = 4 << 30
 	DefaultMaxSiblings        = 100
+	DefaultQuarantineBytes    = 64 << 20
 	DefaultMaxStateBytes      = 64 << 20
 )
 
@@ -53,6 +54,9 @@ type Options struct {
 	MaxSiblings   int
 	MaxStateBytes int64
 
+	// QuarantineBytes bounds the bytes of damaged records that are kept for whoever looks into it; the oldest go first.
+	QuarantineBytes int64
+
 	// DiskReserve is how many bytes of the disk stay free: when there are fewer, what grows is refused with
 	// *DiskFullError. 0: a twentieth of the disk, within bounds (space.go). 1 keeps next to nothing.
 	DiskReserve int64
@@ -81,6 +85,7 @@ func (o *Options) EnsureDefaults() {
 	orDefault(&o.HintBytesPerTarget, DefaultHintBytesPerTarget)
 	orDefault(&o.HintBytesTotal, DefaultHintBytesTotal)
 	orDefault(&o.MaxStateBytes, DefaultMaxStateBytes)
+	orDefault(&o.QuarantineBytes, DefaultQuarantineBytes)
 	if o.MaxSiblings == 0 {
 		o.MaxSiblings = DefaultMaxSiblings
 	}
@@ -111,6 +116,7 @@ func (o *Options) Validate() error {
 		{"hint bytes in all", o.HintBytesTotal, 1, 1 << 50},
 		{"siblings of an item", int64(o.MaxSiblings), 1, causal.MaxVersions / 4},
 		{"bytes of an item", o.MaxStateBytes, 1 << 10, 1 << 30},
+		{"quarantine bytes", o.QuarantineBytes, 1, 1 << 50},
 		{"disk reserve", o.DiskReserve, 0, 1 << 50},
 	} {
 		if b.value < b.low || b.value > b.high {

@@ -22,6 +22,11 @@ type Put struct {
 	// Owes are owners that are known to miss the write and that nobody stands in for: as by Owe, in the same
 	// batch.
 	Owes []NodeID
+	// N is how many replicas the item's bucket has: the result tells what is claimed of the partition.
+	N int
+	// Above: a write with a known request id is minted again if its version is not above this, for it was refused
+	// elsewhere for coming too late.
+	Above causal.HLC
 	// Epoch is the one that the request was planned at; hints note it.
 	Epoch uint64
 }
@@ -73,20 +78,21 @@ func (s *Store) Put(ctx context.Context, p Put) (PutResult, Commit, error) {
 	if err != nil {
 		return PutResult{}, Commit{}, err
 	}
+	result.State = result.State.Claims(s.ClaimOf(p.N, p.Key.Token).told())
 	return result, Commit{s: s, c: c}, nil
 }
 
 // mint makes the version and the item's new state, or finds that it was made before.
 func (s *Store) mint(clock *causal.Clock, it *item, p Put) (PutResult, error) {
 	state := it.old.state
-	if v, known := state.Known(p.Write.RequestID); known {
+	if v, known := state.Known(p.Write.RequestID); known && (v == nil || v.Dot.HLC > p.Above) {
 		result := PutResult{State: state, Repeated: true}
 		if v != nil {
 			result.Version = *v
 		}
 		return result, nil
 	}
-	h, err := stamp(clock, max(state.MaxHLC(), p.Write.Context.MaxHLC()), p.Write.RequestID)
+	h, err := stamp(clock, max(state.MaxHLC(), p.Write.Context.MaxHLC(), s.Attested(), p.Above), p.Write.RequestID)
 	if err != nil {
 		return PutResult{}, err
 	}

@@ -90,7 +90,7 @@ func (s *Store) collect(ctx context.Context, it *pebble.Iterator, r RangeRequest
 		}
 		item, err := rangeItem(key, value)
 		if err != nil {
-			return nil, false, err
+			return nil, false, s.noticed(err)
 		}
 		items = append(items, item)
 	}
@@ -106,9 +106,9 @@ func rangeItem(key, value []byte) (RangeItem, error) {
 	if _, err := DecodeKey(key); err != nil {
 		return RangeItem{}, &CorruptError{Key: key, What: "item key", Err: err}
 	}
-	r, err := decodeRecord(key, slices.Clone(value))
+	r, err := decodeItem(key, slices.Clone(value))
 	if err != nil {
-		return RangeItem{}, &CorruptError{Key: key, What: "item", Err: err}
+		return RangeItem{}, err
 	}
 	return RangeItem{Key: key[9:], State: r.state}, nil
 }

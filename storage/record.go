@@ -14,6 +14,8 @@ import (
 
 const (
 	recordFormat = 1
+	// damagedFormat is that of a record that was set aside: it holds what was merged since, not what was there before.
+	damagedFormat = 2
 	// maxTargets bounds the owners that one record stands in for; there are at most seven owners, twice that
 	// while a layout changes.
 	maxTargets = 64
@@ -30,13 +32,17 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	format(1) crc(4) boot(8) actor(8) count(varint) target* state
 //	target = node(16) kind(1) since(8) epoch(varint)
 //
-// Targets ascend by node id.
+// Targets ascend by node id. The format is recordFormat, or damagedFormat for one that is damaged, where boot and actor
+// are 0.
 type record struct {
 	// boot and actor: which process drew the actor. Of another process it is never used again.
 	boot    uint64
 	actor   causal.Actor
 	targets []target
 	state   causal.State
+	// damaged: what was here could not be read, so the state is not all that this node once acknowledged. It has no vote
+	// and no part in its leaf, and nothing is minted on it, until Mend.
+	damaged bool
 }
 
 // target is an owner that lacks what the record holds: each has a hint.
@@ -63,6 +69,13 @@ func (r *record) find(node NodeID) (int, bool) {
 	})
 }
 
+func (r *record) format() byte {
+	if r.damaged {
+		return damagedFormat
+	}
+	return recordFormat
+}
+
 // recordSize is at least the size of r's encoding, and little more.
 func recordSize(r *record) int {
 	return sealSize + 16 + binary.MaxVarintLen64 + len(r.targets)*(targetSize+binary.MaxVarintLen64) + r.state.Size()
@@ -71,7 +84,7 @@ func recordSize(r *record) int {
 // appendRecord appends r's encoding for the given key.
 func appendRecord(dst, key []byte, r *record) []byte {
 	start := len(dst)
-	dst = openSeal(slices.Grow(dst, recordSize(r)), recordFormat)
+	dst = openSeal(slices.Grow(dst, recordSize(r)), r.format())
 	dst = binary.BigEndian.AppendUint64(dst, r.boot)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(r.actor))
 	dst = binary.AppendUvarint(dst, uint64(len(r.targets)))
@@ -88,14 +101,18 @@ func appendRecord(dst, key []byte, r *record) []byte {
 
 // decodeRecord is the reverse of appendRecord. The state's values share b's memory.
 func decodeRecord(key, b []byte) (record, error) {
-	b, err := checkSeal(key, b, recordFormat)
+	r := record{damaged: len(b) > 0 && b[0] == damagedFormat}
+	b, err := checkSeal(key, b, r.format())
 	if err != nil {
 		return record{}, err
 	}
 	if len(b) < 16 {
 		return record{}, errShort
 	}
-	r := record{boot: binary.BigEndian.Uint64(b), actor: causal.Actor(binary.BigEndian.Uint64(b[8:]))}
+	r.boot, r.actor = binary.BigEndian.Uint64(b), causal.Actor(binary.BigEndian.Uint64(b[8:]))
+	if r.damaged && (r.boot != 0 || r.actor != 0) {
+		return record{}, errors.New("a damaged record with an actor")
+	}
 	if r.targets, b, err = decodeTargets(b[16:]); err != nil {
 		return record{}, err
 	}

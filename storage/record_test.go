@@ -23,13 +23,15 @@ func sampleRecord(targets int) record {
 
 func TestRecordRoundTrip(t *testing.T) {
 	dbKey := AppendKey(nil, key("p", "s"))
-	for _, want := range []record{{}, sampleRecord(0), sampleRecord(1), sampleRecord(maxTargets)} {
+	damaged := sampleRecord(2)
+	damaged.boot, damaged.actor, damaged.damaged = 0, 0, true
+	for _, want := range []record{{}, sampleRecord(0), sampleRecord(1), sampleRecord(maxTargets), {damaged: true}, damaged} {
 		b := appendRecord([]byte("before"), dbKey, &want)[6:]
 		got, err := decodeRecord(dbKey, b)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.boot != want.boot || got.actor != want.actor || !reflect.DeepEqual(got.targets, want.targets) ||
+		if got.damaged != want.damaged || got.boot != want.boot || got.actor != want.actor || !reflect.DeepEqual(got.targets, want.targets) ||
 			!bytes.Equal(causal.AppendState(nil, got.state), causal.AppendState(nil, want.state)) {
 			t.Fatalf("got %+v, want %+v", got, want)
 		}
@@ -77,6 +79,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		f.Add(appendRecord(nil, dbKey, &r))
 	}
 	f.Add([]byte{recordFormat, 0, 0, 0, 0})
+	f.Add(appendRecord(nil, dbKey, &record{damaged: true}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = reseal(dbKey, b)
 		r, err := decodeRecord(dbKey, b)

@@ -71,7 +71,7 @@ func (s *Store) settleOne(b *batch, seen map[string]*item, st *Settlement) (bool
 	it := seen[key]
 	if it == nil {
 		var err error
-		if it, err = s.load(h.Key); err != nil {
+		if it, err = s.loadAny(h.Key); err != nil {
 			return false, err
 		}
 		seen[key] = it
@@ -81,6 +81,9 @@ func (s *Store) settleOne(b *batch, seen map[string]*item, st *Settlement) (bool
 			// This batch may be what settled it, and the database doesn't show that yet.
 			return true, nil
 		}
+		if it.old.damaged {
+			return false, &CorruptError{Key: it.dbKey, What: "item", Err: errSetAside} // what it owed is not known
+		}
 		it.dirty = true
 		return true, s.sweepHint(b, h)
 	}
@@ -89,7 +92,7 @@ func (s *Store) settleOne(b *batch, seen map[string]*item, st *Settlement) (bool
 	}
 	before := it.new
 	it.settle(h.Target)
-	drop := st.Drop && len(it.new.targets) == 0
+	drop := st.Drop && len(it.new.targets) == 0 && !it.new.damaged
 	if !drop { // what is dropped gives room back
 		if err := s.space.admitSmall(it.newSize()); err != nil {
 			it.new = before

@@ -35,9 +35,14 @@ type Store struct {
 	ledger  *ledger
 	cache   *cache
 	trees   *trees
+	claims  claims
+	purges  purges
+	damage  *damage
+	// quarantine is changed by whoever holds the token of recounting.
+	quarantine *quarantine
 	// treesSuspect: leaves may differ from their items.
 	treesSuspect atomic.Bool
-	// recounting holds a token while leaves are counted anew, or a bucket is dropped.
+	// recounting holds a token while leaves are counted anew, a record is set aside, or a bucket is dropped.
 	recounting chan struct{}
 
 	gate    gate
@@ -61,7 +66,8 @@ func Open(o Options) (*Store, error) {
 	s := &Store{
 		health: newHealth(o.Logger), o: o, dir: dir,
 		stripes: newStripes(), ledger: newLedger(o.HintBytesPerTarget, o.HintBytesTotal),
-		gate: newGate(), cache: newCache(o.ItemCacheBytes), trees: newTrees(), recounting: make(chan struct{}, 1),
+		gate: newGate(), cache: newCache(o.ItemCacheBytes), trees: newTrees(),
+		damage: newDamage(), quarantine: &quarantine{limit: o.QuarantineBytes}, recounting: make(chan struct{}, 1),
 		commits: make(chan *commit, commitQueue), synced: make(chan struct{}), watched: make(chan struct{}),
 		space: newSpaceWatch(o),
 	}
@@ -131,7 +137,7 @@ func (s *Store) begin() error {
 	if err := s.loadBound(); err != nil {
 		return err
 	}
-	if err := s.loadTrees(); err != nil {
+	if err := errors.Join(s.loadClaims(), s.loadTrees(), s.loadQuarantine()); err != nil {
 		return err
 	}
 	if err := s.addUpHints(); err != nil {
@@ -158,6 +164,9 @@ func (s *Store) draw() (uint64, error) {
 // UseClock gives the store the clock that mints dots and dates hints. Only the first call counts; it comes
 // before the first Put, Owe, and Merge with a hint.
 func (s *Store) UseClock(c *causal.Clock) { s.clock.CompareAndSwap(nil, c) }
+
+// Process is drawn anew each time the directory is opened; never zero.
+func (s *Store) Process() uint64 { return s.boot }
 
 // Identity returns who the node is.
 func (s *Store) Identity() Identity { return s.dir.identity.Load().Identity }

@@ -117,7 +117,10 @@ func (s *testStore) refusals(ctx context.Context) []error {
 	_, _, state := s.HintState(ctx, Hint{Key: k})
 	_, settle := s.SettleHint(ctx, Hint{Key: k}, [16]byte{}, false)
 	_, meta := s.Meta("a")
+	_, aside := s.SetAside(ctx, AppendKey(nil, k))
+	_, mend := s.Mend(ctx, Mend{Key: k})
 	return []error{
+		aside, mend,
 		get, put, rng, hints, state, settle, meta, s.SetMeta("a", nil), s.SetHLCBound(1 << 60),
 		s.Merge(ctx, []Merge{{Key: k}})[0], s.Owe(ctx, k, node(1), 1), s.DropBucket(ctx, 7), s.Adopt(node(4), "birds"),
 	}

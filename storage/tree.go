@@ -173,6 +173,7 @@ func putLeaf(b *batch, k treeKey, l Leaf) error {
 func (s *Store) showLeaves(b *batch) {
 	if b.dropped != nil {
 		s.trees.drop(*b.dropped)
+		s.purges.drop(*b.dropped)
 	}
 	for i := range b.leaves {
 		s.trees.set(b.leaves[i].treeKey, b.leaves[i].now)
@@ -279,6 +280,13 @@ type Recounted struct {
 	Items   int // looked at
 	Wrong   int // leaves that were not what their items say, and are now
 	Corrupt int // items that can't be decoded, and count for nothing
+	Damaged int // items that were set aside for it, and count for nothing either
+}
+
+func (r Recounted) plus(o Recounted) Recounted {
+	return Recounted{
+		Items: r.Items + o.Items, Wrong: r.Wrong + o.Wrong, Corrupt: r.Corrupt + o.Corrupt, Damaged: r.Damaged + o.Damaged,
+	}
 }
 
 // Recount looks through the items of some leaves and mends the leaves that are wrong. Writes go on meanwhile: it looks at one
@@ -303,7 +311,7 @@ func (s *Store) Recount(ctx context.Context, r LeafRange, pace func(bytes int) e
 		}
 		for first := 0; first < LeafCount; first += recountLeaves { // so that neither snapshot nor latches are held for long
 			part, err := s.recount(ctx, LeafRange{Bucket: bucket, First: first, Last: first + recountLeaves - 1}, pace)
-			all.Items, all.Wrong, all.Corrupt = all.Items+part.Items, all.Wrong+part.Wrong, all.Corrupt+part.Corrupt
+			all = all.plus(part)
 			if err != nil {
 				return all, err
 			}
@@ -413,6 +421,11 @@ func (s *Store) count(ctx context.Context, from *pebble.Snapshot, r LeafRange, o
 		if err != nil {
 			found.Corrupt++
 			s.logger.Error("corrupt item", "key", slices.Clone(key), "error", err)
+			s.damage.note(key)
+			continue
+		}
+		if rec.damaged {
+			found.Damaged++
 			continue
 		}
 		k := treeKeyOf(key)

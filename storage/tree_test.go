@@ -21,6 +21,9 @@ func (s *testStore) counted(t testing.TB) map[treeKey]Leaf {
 	leaves := make(map[treeKey]Leaf)
 	must(t, s.each([]byte{itemPrefix}, []byte{itemPrefix + 1}, func(key, value []byte) (bool, error) {
 		r, err := decodeRecord(key, value)
+		if r.damaged {
+			return true, err
+		}
 		k := treeKeyOf(key)
 		leaves[k] = leaves[k].plus(leafOfItem(key, r.state.Digest()))
 		return true, err

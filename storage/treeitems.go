@@ -27,8 +27,8 @@ func SplitItemKey(key []byte) (bucket uint64, rangeKey []byte, err error) {
 }
 
 // LeafItems returns up to limit items of a leaf, or some megabytes of them, in the buckets given, which ascend, in the order of their keys from the one
-// behind after on, nil being the first; more says that there may be others behind them. Those that can't be decoded are
-// left out. What it shows need not be durable yet.
+// behind after on, nil being the first; more says that there may be others behind them. Those that can't be decoded, or
+// are damaged, are left out. What it shows need not be durable yet.
 func (s *Store) LeafItems(ctx context.Context, buckets []uint64, leaf int, after []byte, limit int) (items []LeafItem, more bool, err error) {
 	if err := s.enter(); err != nil {
 		return nil, false, err
@@ -82,6 +82,10 @@ func (s *Store) appendLeafItems(
 		r, err := decodeRecord(it.Key(), value)
 		if err != nil {
 			s.logger.Error("corrupt item", "key", slices.Clone(it.Key()), "error", err)
+			s.damage.note(it.Key())
+			continue
+		}
+		if r.damaged {
 			continue
 		}
 		key := slices.Clone(it.Key()[1:])
