@@ -65,3 +65,42 @@ func BenchmarkPlan(b *testing.B) {
 		}
 	})
 }
+
+func BenchmarkSuccession(b *testing.B) {
+	members := testMembers(rand.New(rand.NewPCG(63, 1)), 1001, 3)
+	first := mustPlan(b, PlanInput{Members: members[:1000], Partitions: 16384, Replicas: 7})
+	next := mustPlan(b, PlanInput{Members: members, Partitions: 16384, Replicas: 7, Previous: first, Version: 1})
+	split, err := Split(first, 32768, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	stable := Genesis(first)
+	joint, err := stable.Begin(next)
+	if err != nil {
+		b.Fatal(err)
+	}
+	run := func(name string, f func() (*Epoch, error)) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := f(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	run("begin", func() (*Epoch, error) { return stable.Begin(next) })
+	run("begin split", func() (*Epoch, error) { return stable.Begin(split) })
+	run("commit", joint.Commit)
+	run("abort", joint.Abort)
+	run("preview", func() (*Epoch, error) {
+		_, err := stable.Preview(next, []int{3, 5})
+		return stable, err
+	})
+	facts := Facts{Epoch: func(NodeID) uint64 { return 1 }, Complete: func(NodeID, int, int, uint64) bool { return true }}
+	run("may commit", func() (*Epoch, error) {
+		joint.MayCommit(Quorums{3, 2, 2}, facts)
+		return joint, nil
+	})
+	run("follows", func() (*Epoch, error) { return joint, stable.Follows(joint) })
+}

@@ -26,8 +26,8 @@ func DecodeEpoch(b []byte) (*Epoch, error) {
 	e.Base = d.layout()
 	if kind == kindJoint {
 		e.Next = d.layout()
-		if d.err == nil && e.Next.Partitions() != e.Base.Partitions() {
-			d.fail("layouts of %d and %d partitions in one epoch", e.Base.Partitions(), e.Next.Partitions())
+		if d.err == nil && e.Next.Partitions() < e.Base.Partitions() {
+			d.fail("a move from %d to %d partitions, but they never get fewer", e.Base.Partitions(), e.Next.Partitions())
 		}
 	}
 	if d.err == nil {

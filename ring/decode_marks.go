@@ -3,7 +3,7 @@ package ring
 // tables reads the tables of an epoch and checks that none of them looks into the future: an owner
 // set came in no later than it last changed, and nothing changed after the epoch itself.
 func (d *decoder) tables(e *Epoch) {
-	cells := e.Base.Partitions() * MaxReplicas
+	cells := e.Partitions() * MaxReplicas
 	e.changed = d.marks("changed", cells, e.Number)
 	e.origin = d.marks("origin", cells, e.Number)
 	if e.Joint() {
@@ -12,7 +12,7 @@ func (d *decoder) tables(e *Epoch) {
 	if d.err != nil || e.changed == nil && e.origin == nil && e.nextOrigin == nil {
 		return
 	}
-	for p := range e.Base.Partitions() {
+	for p := range e.Partitions() {
 		for n := 1; n <= MaxReplicas; n++ {
 			if e.origin.at(p, n) > e.changed.at(p, n) || e.nextOrigin.at(p, n) > e.changed.at(p, n) {
 				d.fail("owners of partition %d at N=%d came in later than they changed", p, n)

@@ -1,6 +1,7 @@
 // Package ring says which nodes own what: tokens, partitions, layouts and the planner that makes
 // them, preference lists, and epochs with the fence that keeps requests of an old ring apart from
-// those of a new one.
+// those of a new one. It says how one epoch follows another, what a move would do, and when it may
+// be committed.
 //
 // Everything in it is a pure function of its arguments: no I/O, no clock, no goroutine, and no
 // randomness but a reader that the caller passes to NewNodeID. Layouts and epochs are immutable

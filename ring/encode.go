@@ -14,12 +14,12 @@ import (
 //	zones  = count, then each: length | bytes              (ascending, each used by a member)
 //	members= count, then each: id | zone index | weight    (ascending by id)
 //	owners = for each partition replicas member indexes, 1 byte each up to 256 members, else 2
-//	marks  = runs of (length | epoch number) that cover MaxReplicas numbers of each partition;
-//	         neighbouring runs differ
+//	marks  = runs of (length | epoch number) that cover MaxReplicas numbers of each partition of
+//	         the finer layout; neighbouring runs differ
 //
 // format, kind, log2 partitions and replicas are one byte, ids 16, indexes of owners big-endian;
-// every other number is an unsigned varint. A joint epoch has the second layout and the third
-// table. The tables are changed, origin and next origin, in this order.
+// every other number is an unsigned varint. A joint epoch has the second layout, of as
+// many partitions or more, and the third table. The tables are changed, origin and next origin, in this order.
 const (
 	epochFormat = 1
 	kindStable  = 0
@@ -38,7 +38,7 @@ func AppendEpoch(dst []byte, e *Epoch) []byte {
 	if e.Joint() {
 		dst = appendLayout(dst, e.Next)
 	}
-	cells := e.Base.Partitions() * MaxReplicas
+	cells := e.Partitions() * MaxReplicas
 	dst = appendMarks(dst, e.changed, cells)
 	dst = appendMarks(dst, e.origin, cells)
 	if e.Joint() {

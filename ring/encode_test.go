@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -24,6 +25,9 @@ func testEpochs(t testing.TB) [][]byte {
 		{Members: testMembers(r, 257, 5), Partitions: 64, Replicas: 7},
 	} {
 		all = append(all, AppendEpoch(nil, Genesis(mustPlan(t, in))))
+	}
+	for _, e := range newOperator(r).run(8) {
+		all = append(all, AppendEpoch(nil, e))
 	}
 	return all
 }
@@ -162,6 +166,28 @@ func FuzzDecodeEpoch(f *testing.F) {
 			t.Fatalf("%d of %d members on a preference list", len(got), len(e.Base.Members()))
 		}
 		e.Base.Preflist(last, e.Base.Replicas(), func(id NodeID) bool { return id[0]&1 == 0 })
-		e.Fence(0, last, MaxReplicas)
+		e.Fence(0, e.Partitions()-1, MaxReplicas)
+		e.FenceRange(0, 0, math.MaxUint64, 1)
+		if e.Partitions() > 1<<10 {
+			return // the rest would take long, and says the same of few
+		}
+		for _, end := range []func() (*Epoch, error){e.Commit, e.Abort} {
+			next, err := end()
+			if (err == nil) != (e.Joint() && e.Number < math.MaxUint64) {
+				t.Fatalf("joint %v, number %d: %v", e.Joint(), e.Number, err)
+			}
+			if err != nil {
+				continue
+			}
+			if next, err = DecodeEpoch(AppendEpoch(nil, next)); err != nil {
+				t.Fatalf("the epoch that follows can't be decoded: %v", err)
+			}
+			if !next.Base.Equal(e.Base) && !next.Base.Equal(e.Next) {
+				t.Fatal("a move ends on a third layout")
+			}
+			if err := e.Follows(next); err != nil && e.Next.Version() > e.Base.Version() {
+				t.Fatal(err)
+			}
+		}
 	})
 }

@@ -6,75 +6,39 @@ import (
 	"testing"
 )
 
-// history is a sequence of epochs as moves make them, one step at a time: marks of each epoch
-// follow from those of the epoch before.
+// history is a sequence of epochs from the first on.
 type history []*Epoch
 
 func (h history) last() *Epoch { return h[len(h)-1] }
 
-// follow appends an epoch on base and next whose marks start as those of the epoch before.
-func (h *history) follow(base, next *Layout) *Epoch {
-	last := h.last()
-	e := &Epoch{Number: last.Number + 1, Base: base, Next: next}
-	cells := base.Partitions() * MaxReplicas
-	e.changed, e.origin = make(marks, cells), make(marks, cells)
-	if next != nil {
-		e.nextOrigin = make(marks, cells)
+// end commits or aborts the move under way.
+func (h *history) end(commit bool) {
+	e, err := h.last().Abort()
+	if commit {
+		e, err = h.last().Commit()
 	}
-	for p := range base.Partitions() {
-		for n := 1; n <= MaxReplicas; n++ {
-			e.changed[p*MaxReplicas+n-1] = last.Changed(p, n)
-			e.origin[p*MaxReplicas+n-1] = last.Origin(p, n)
-		}
+	if err != nil {
+		panic(err) // the history is ours
 	}
 	*h = append(*h, e)
-	return e
 }
 
 func (h *history) begin(next *Layout) {
-	e := h.follow(h.last().Base, next)
-	for p := range next.Partitions() {
-		for n := 1; n <= MaxReplicas; n++ {
-			i := p*MaxReplicas + n - 1
-			e.nextOrigin[i] = e.origin[i]
-			if !sameOwners(e.Base, next, p, n) {
-				e.changed[i], e.nextOrigin[i] = e.Number, e.Number
-			}
-		}
+	e, err := h.last().Begin(next)
+	if err != nil {
+		panic(err) // the layout is ours
 	}
-}
-
-func (h *history) end(commit bool) {
-	joint := h.last()
-	base := joint.Base
-	if commit {
-		base = joint.Next
-	}
-	e := h.follow(base, nil)
-	for i := range e.changed {
-		if joint.origin[i] != joint.nextOrigin[i] {
-			e.changed[i] = e.Number
-		}
-		if commit {
-			e.origin[i] = joint.nextOrigin[i]
-		}
-	}
-}
-
-// sameOwners compares owner sets, whatever their order.
-func sameOwners(a, b *Layout, p, n int) bool {
-	x, y := slices.Clone(a.Owners(p, n)), slices.Clone(b.Owners(p, n))
-	slices.SortFunc(x, NodeID.Compare)
-	slices.SortFunc(y, NodeID.Compare)
-	return slices.Equal(x, y)
+	*h = append(*h, e)
 }
 
 // randomHistory makes epochs of moves among layouts of one set of nodes, begun, committed and
 // aborted at random.
 func randomHistory(r *rand.Rand, epochs int) history {
 	members := testMembers(r, 7, 2)
+	version := uint64(0)
 	layout := func() *Layout {
-		l, err := Plan(PlanInput{Members: members[:2+r.IntN(6)], Partitions: 4, Replicas: 1 + r.IntN(2)})
+		version++
+		l, err := Plan(PlanInput{Members: members[:2+r.IntN(6)], Partitions: 4, Replicas: 1 + r.IntN(2), Version: version})
 		if err != nil {
 			panic(err) // the input is ours
 		}
@@ -86,7 +50,7 @@ func randomHistory(r *rand.Rand, epochs int) history {
 			p := r.IntN(4)
 			slices.Reverse(owners[p*l.replicas : (p+1)*l.replicas]) // the same set at the list's full length
 		}
-		return newLayout(1, l.members, 4, l.replicas, owners)
+		return newLayout(version, l.members, 4, l.replicas, owners)
 	}
 	h := history{Genesis(layout())}
 	for len(h) < epochs {
@@ -99,15 +63,15 @@ func randomHistory(r *rand.Rand, epochs int) history {
 	return h
 }
 
-// active returns what requests at an epoch deal with: the owner sets of both layouts, in a form to
-// compare.
-func active(e *Epoch, p, n int) [2]string {
+// active returns what requests at an epoch deal with: the owner sets of both layouts at a token, in
+// a form to compare.
+func active(e *Epoch, at Token, n int) [2]string {
 	form := func(l *Layout) string {
-		owners := slices.Clone(l.Owners(p, n))
+		owners := slices.Clone(l.Owners(l.PartitionOf(at), n))
 		slices.SortFunc(owners, NodeID.Compare)
 		s := ""
 		for _, id := range owners {
-			s += id.String()
+			s += string(id[:])
 		}
 		return s
 	}
@@ -129,7 +93,7 @@ func TestFenceAgainstOracle(t *testing.T) {
 					for n := 1; n <= MaxReplicas; n++ {
 						want := Serve
 						for i := int(request) + 1; i <= at; i++ {
-							if active(h[i], p, n) != active(h[i-1], p, n) {
+							if active(h[i], Token(p)<<62, n) != active(h[i-1], Token(p)<<62, n) {
 								want = Stale
 							}
 						}
@@ -155,7 +119,7 @@ func TestOriginsNameOwnerSets(t *testing.T) {
 			for n := 1; n <= MaxReplicas; n++ {
 				sets := make(map[uint64]string)
 				for i, e := range h {
-					set := active(e, p, n)
+					set := active(e, Token(p)<<62, n)
 					for k, origin := range []uint64{e.Origin(p, n), e.NextOrigin(p, n)} {
 						if known, ok := sets[origin]; ok && known != set[k] {
 							t.Fatalf("epoch %d: origin %d names two owner sets", i, origin)

@@ -38,3 +38,21 @@ func (e *DecodeError) Error() string {
 
 // Unwrap makes a DecodeError match ErrEncoding.
 func (e *DecodeError) Unwrap() error { return ErrEncoding }
+
+// ErrSuccession is what every error of Begin, Commit, Abort and Follows matches.
+var ErrSuccession = errors.New("epoch cannot follow")
+
+// SuccessionError says why no such epoch can follow another.
+type SuccessionError struct {
+	// After is the number of the epoch that was to be followed.
+	After uint64
+	// Reason says what is wrong and what to do.
+	Reason string
+}
+
+func (e *SuccessionError) Error() string {
+	return fmt.Sprintf("%v epoch %d: %s", ErrSuccession, e.After, e.Reason)
+}
+
+// Unwrap makes a SuccessionError match ErrSuccession.
+func (e *SuccessionError) Unwrap() error { return ErrSuccession }

@@ -144,5 +144,12 @@ func (l *Layout) Share(id NodeID, n int) (partitions int, share float64) {
 	return partitions, float64(partitions) / float64(max(all, 1))
 }
 
+// Equal reports whether two layouts are the same: version, members, partitions and owners in their
+// order.
+func (l *Layout) Equal(o *Layout) bool {
+	return l == o || l.version == o.version && l.replicas == o.replicas && l.shift == o.shift &&
+		slices.Equal(l.members, o.members) && slices.Equal(l.owners, o.owners)
+}
+
 // row is a partition's owner list as member indexes.
 func (l *Layout) row(p int) []uint16 { return l.owners[p*l.replicas : (p+1)*l.replicas] }

@@ -10,7 +10,8 @@ import (
 type PlanInput struct {
 	// Members are the nodes that are to own the ring, in any order: 1 to MaxMembers, each id once.
 	Members []Member
-	// Partitions is Q: a power of two, 1 to MaxPartitions, and that of Previous if there is one.
+	// Partitions is Q: a power of two, 1 to MaxPartitions, and that of Previous if there is one:
+	// Split makes more of them.
 	Partitions int
 	// Replicas is the length of the owner lists: 1 to MaxReplicas, at most as many as Members. Make
 	// it the largest that these allow, so that a bucket's N may grow later without a new layout.
