@@ -23,6 +23,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type TaskState int32
+
+const (
+	TaskState_TASK_STATE_UNSPECIFIED TaskState = 0
+	TaskState_TASK_STATE_RUNNING     TaskState = 1
+	TaskState_TASK_STATE_DONE        TaskState = 2
+	// Some or all of it could not be done: the error says why, the parts say what.
+	TaskState_TASK_STATE_FAILED TaskState = 3
+	// By CancelTask, or because its node stopped.
+	TaskState_TASK_STATE_CANCELLED TaskState = 4
+)
+
+// Enum value maps for TaskState.
+var (
+	TaskState_name = map[int32]string{
+		0: "TASK_STATE_UNSPECIFIED",
+		1: "TASK_STATE_RUNNING",
+		2: "TASK_STATE_DONE",
+		3: "TASK_STATE_FAILED",
+		4: "TASK_STATE_CANCELLED",
+	}
+	TaskState_value = map[string]int32{
+		"TASK_STATE_UNSPECIFIED": 0,
+		"TASK_STATE_RUNNING":     1,
+		"TASK_STATE_DONE":        2,
+		"TASK_STATE_FAILED":      3,
+		"TASK_STATE_CANCELLED":   4,
+	}
+)
+
+func (x TaskState) Enum() *TaskState {
+	p := new(TaskState)
+	*p = x
+	return p
+}
+
+func (x TaskState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TaskState) Descriptor() protoreflect.EnumDescriptor {
+	return file_starling_v1_cluster_proto_enumTypes[0].Descriptor()
+}
+
+func (TaskState) Type() protoreflect.EnumType {
+	return &file_starling_v1_cluster_proto_enumTypes[0]
+}
+
+func (x TaskState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TaskState.Descriptor instead.
+func (TaskState) EnumDescriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{0}
+}
+
 type Liveness int32
 
 const (
@@ -63,11 +120,11 @@ func (x Liveness) String() string {
 }
 
 func (Liveness) Descriptor() protoreflect.EnumDescriptor {
-	return file_starling_v1_cluster_proto_enumTypes[0].Descriptor()
+	return file_starling_v1_cluster_proto_enumTypes[1].Descriptor()
 }
 
 func (Liveness) Type() protoreflect.EnumType {
-	return &file_starling_v1_cluster_proto_enumTypes[0]
+	return &file_starling_v1_cluster_proto_enumTypes[1]
 }
 
 func (x Liveness) Number() protoreflect.EnumNumber {
@@ -76,7 +133,841 @@ func (x Liveness) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Liveness.Descriptor instead.
 func (Liveness) EnumDescriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{1}
+}
+
+// Severity is a node's verdict on its lag, by its own thresholds.
+type Severity int32
+
+const (
+	Severity_SEVERITY_UNSPECIFIED Severity = 0
+	Severity_SEVERITY_GREEN       Severity = 1
+	Severity_SEVERITY_YELLOW      Severity = 2
+	Severity_SEVERITY_RED         Severity = 3
+)
+
+// Enum value maps for Severity.
+var (
+	Severity_name = map[int32]string{
+		0: "SEVERITY_UNSPECIFIED",
+		1: "SEVERITY_GREEN",
+		2: "SEVERITY_YELLOW",
+		3: "SEVERITY_RED",
+	}
+	Severity_value = map[string]int32{
+		"SEVERITY_UNSPECIFIED": 0,
+		"SEVERITY_GREEN":       1,
+		"SEVERITY_YELLOW":      2,
+		"SEVERITY_RED":         3,
+	}
+)
+
+func (x Severity) Enum() *Severity {
+	p := new(Severity)
+	*p = x
+	return p
+}
+
+func (x Severity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Severity) Descriptor() protoreflect.EnumDescriptor {
+	return file_starling_v1_cluster_proto_enumTypes[2].Descriptor()
+}
+
+func (Severity) Type() protoreflect.EnumType {
+	return &file_starling_v1_cluster_proto_enumTypes[2]
+}
+
+func (x Severity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Severity.Descriptor instead.
+func (Severity) EnumDescriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{2}
+}
+
+type LagFinding_Kind int32
+
+const (
+	LagFinding_KIND_UNSPECIFIED LagFinding_Kind = 0
+	// About NodeLag.worst.
+	LagFinding_KIND_WATERMARK  LagFinding_Kind = 1
+	LagFinding_KIND_REBUILDING LagFinding_Kind = 2
+	LagFinding_KIND_HINTS      LagFinding_Kind = 3
+)
+
+// Enum value maps for LagFinding_Kind.
+var (
+	LagFinding_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_WATERMARK",
+		2: "KIND_REBUILDING",
+		3: "KIND_HINTS",
+	}
+	LagFinding_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_WATERMARK":   1,
+		"KIND_REBUILDING":  2,
+		"KIND_HINTS":       3,
+	}
+)
+
+func (x LagFinding_Kind) Enum() *LagFinding_Kind {
+	p := new(LagFinding_Kind)
+	*p = x
+	return p
+}
+
+func (x LagFinding_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LagFinding_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_starling_v1_cluster_proto_enumTypes[3].Descriptor()
+}
+
+func (LagFinding_Kind) Type() protoreflect.EnumType {
+	return &file_starling_v1_cluster_proto_enumTypes[3]
+}
+
+func (x LagFinding_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LagFinding_Kind.Descriptor instead.
+func (LagFinding_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{18, 0}
+}
+
+type StartRepairRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the only bucket to repair; empty: all.
+	Bucket string `protobuf:"bytes,1,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	// The only partitions to repair; none: all.
+	Partitions []uint32 `protobuf:"varint,2,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
+	// Only what this member owns with others, 16 bytes; empty: all pairs.
+	NodeId        []byte `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRepairRequest) Reset() {
+	*x = StartRepairRequest{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRepairRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRepairRequest) ProtoMessage() {}
+
+func (x *StartRepairRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRepairRequest.ProtoReflect.Descriptor instead.
+func (*StartRepairRequest) Descriptor() ([]byte, []int) {
 	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *StartRepairRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *StartRepairRequest) GetPartitions() []uint32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+func (x *StartRepairRequest) GetNodeId() []byte {
+	if x != nil {
+		return x.NodeId
+	}
+	return nil
+}
+
+type StartRepairResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRepairResponse) Reset() {
+	*x = StartRepairResponse{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRepairResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRepairResponse) ProtoMessage() {}
+
+func (x *StartRepairResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRepairResponse.ProtoReflect.Descriptor instead.
+func (*StartRepairResponse) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *StartRepairResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+type ListTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only the answering node's own.
+	Local         bool `protobuf:"varint,1,opt,name=local,proto3" json:"local,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTasksRequest) Reset() {
+	*x = ListTasksRequest{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTasksRequest) ProtoMessage() {}
+
+func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
+func (*ListTasksRequest) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListTasksRequest) GetLocal() bool {
+	if x != nil {
+		return x.Local
+	}
+	return false
+}
+
+type ListTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without their parts.
+	Tasks []*Task `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	// Names of nodes that did not answer: their tasks are not listed.
+	Missing       []string `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTasksResponse) Reset() {
+	*x = ListTasksResponse{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTasksResponse) ProtoMessage() {}
+
+func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
+func (*ListTasksResponse) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListTasksResponse) GetTasks() []*Task {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+func (x *ListTasksResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+type GetTaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Wait so long, in milliseconds, for a version other than this one, or for the end of the task. The reply may come
+	// sooner without any change: a node bounds the wait by 30 s and by the deadline. 0: don't wait.
+	WaitMs        int64  `protobuf:"varint,2,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	KnownVersion  uint64 `protobuf:"varint,3,opt,name=known_version,json=knownVersion,proto3" json:"known_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskRequest) Reset() {
+	*x = GetTaskRequest{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskRequest) ProtoMessage() {}
+
+func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskRequest.ProtoReflect.Descriptor instead.
+func (*GetTaskRequest) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetTaskRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *GetTaskRequest) GetWaitMs() int64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+func (x *GetTaskRequest) GetKnownVersion() uint64 {
+	if x != nil {
+		return x.KnownVersion
+	}
+	return 0
+}
+
+type GetTaskResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskResponse) Reset() {
+	*x = GetTaskResponse{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskResponse) ProtoMessage() {}
+
+func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskResponse.ProtoReflect.Descriptor instead.
+func (*GetTaskResponse) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GetTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+type CancelTaskRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelTaskRequest) Reset() {
+	*x = CancelTaskRequest{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelTaskRequest) ProtoMessage() {}
+
+func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelTaskRequest.ProtoReflect.Descriptor instead.
+func (*CancelTaskRequest) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CancelTaskRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type CancelTaskResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelTaskResponse) Reset() {
+	*x = CancelTaskResponse{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelTaskResponse) ProtoMessage() {}
+
+func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelTaskResponse.ProtoReflect.Descriptor instead.
+func (*CancelTaskResponse) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CancelTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+// Task is a long operation that a node carries out by itself.
+type Task struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique in the cluster: the name of its node, a colon, and what tells its tasks apart.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// "repair".
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The node that carries it out.
+	NodeId []byte `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Node   string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	// What it was told.
+	Arguments []*TaskArgument `protobuf:"bytes,5,rep,name=arguments,proto3" json:"arguments,omitempty"`
+	State     TaskState       `protobuf:"varint,6,opt,name=state,proto3,enum=starling.v1.TaskState" json:"state,omitempty"`
+	// By its node's clock, milliseconds since 1970; ended is 0 while it runs.
+	StartedMs int64 `protobuf:"varint,7,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
+	EndedMs   int64 `protobuf:"varint,8,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
+	// How far it has come. A repair counts "pairs" of nodes and "ranges" (partitions of such a pair), which have a total, and
+	// "items" that were compared, copies "mended" and "refused", and "bytes" of states that travelled.
+	Counters []*TaskCounter `protobuf:"bytes,9,rep,name=counters,proto3" json:"counters,omitempty"`
+	// What has ended of it: of a repair, the pairs of nodes.
+	Parts []*TaskPart `protobuf:"bytes,10,rep,name=parts,proto3" json:"parts,omitempty"`
+	// Parts for which there was no room.
+	PartsLeftOut uint32 `protobuf:"varint,11,opt,name=parts_left_out,json=partsLeftOut,proto3" json:"parts_left_out,omitempty"`
+	// Why it failed.
+	Error string `protobuf:"bytes,12,opt,name=error,proto3" json:"error,omitempty"`
+	// Grows with every change.
+	Version       uint64 `protobuf:"varint,13,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Task) Reset() {
+	*x = Task{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Task) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Task) ProtoMessage() {}
+
+func (x *Task) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Task.ProtoReflect.Descriptor instead.
+func (*Task) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Task) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Task) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Task) GetNodeId() []byte {
+	if x != nil {
+		return x.NodeId
+	}
+	return nil
+}
+
+func (x *Task) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Task) GetArguments() []*TaskArgument {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
+func (x *Task) GetState() TaskState {
+	if x != nil {
+		return x.State
+	}
+	return TaskState_TASK_STATE_UNSPECIFIED
+}
+
+func (x *Task) GetStartedMs() int64 {
+	if x != nil {
+		return x.StartedMs
+	}
+	return 0
+}
+
+func (x *Task) GetEndedMs() int64 {
+	if x != nil {
+		return x.EndedMs
+	}
+	return 0
+}
+
+func (x *Task) GetCounters() []*TaskCounter {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+func (x *Task) GetParts() []*TaskPart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *Task) GetPartsLeftOut() uint32 {
+	if x != nil {
+		return x.PartsLeftOut
+	}
+	return 0
+}
+
+func (x *Task) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Task) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+type TaskArgument struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskArgument) Reset() {
+	*x = TaskArgument{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskArgument) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskArgument) ProtoMessage() {}
+
+func (x *TaskArgument) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskArgument.ProtoReflect.Descriptor instead.
+func (*TaskArgument) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TaskArgument) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TaskArgument) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+type TaskCounter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Done  int64                  `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	// 0: not known, or without an end.
+	Total         int64 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskCounter) Reset() {
+	*x = TaskCounter{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskCounter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskCounter) ProtoMessage() {}
+
+func (x *TaskCounter) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskCounter.ProtoReflect.Descriptor instead.
+func (*TaskCounter) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *TaskCounter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TaskCounter) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *TaskCounter) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+type TaskPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of the nodes that it was about.
+	Nodes []string `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Of a repair: "ranges", "differed" of them, "items", "mended", "refused", "bytes".
+	Counters []*TaskCounter `protobuf:"bytes,2,rep,name=counters,proto3" json:"counters,omitempty"`
+	// Why it was not done, or not to its end; empty if it was.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskPart) Reset() {
+	*x = TaskPart{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskPart) ProtoMessage() {}
+
+func (x *TaskPart) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskPart.ProtoReflect.Descriptor instead.
+func (*TaskPart) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *TaskPart) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *TaskPart) GetCounters() []*TaskCounter {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+func (x *TaskPart) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
 }
 
 type CompareRequest struct {
@@ -87,14 +978,18 @@ type CompareRequest struct {
 	// The only partitions to compare; none: all that both own.
 	Partitions []uint32 `protobuf:"varint,3,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
 	// Change nothing.
-	Look          bool `protobuf:"varint,4,opt,name=look,proto3" json:"look,omitempty"`
+	Look bool `protobuf:"varint,4,opt,name=look,proto3" json:"look,omitempty"`
+	// Compare only the buckets with so many replicas, and fail unless both own all of the partitions at that N; 0: all buckets.
+	N uint32 `protobuf:"varint,20,opt,name=n,proto3" json:"n,omitempty"`
+	// The only bucket to compare; 0: all.
+	BucketId      uint64 `protobuf:"fixed64,15,opt,name=bucket_id,json=bucketId,proto3" json:"bucket_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[0]
+	mi := &file_starling_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -106,7 +1001,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[0]
+	mi := &file_starling_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -119,7 +1014,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{0}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CompareRequest) GetNodeId() []byte {
@@ -150,6 +1045,20 @@ func (x *CompareRequest) GetLook() bool {
 	return false
 }
 
+func (x *CompareRequest) GetN() uint32 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *CompareRequest) GetBucketId() uint64 {
+	if x != nil {
+		return x.BucketId
+	}
+	return 0
+}
+
 // CompareResponse says what was found and done. Counts of items are of copies: an item may be mended on both sides.
 type CompareResponse struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
@@ -165,15 +1074,17 @@ type CompareResponse struct {
 	// Bytes of the states that travelled.
 	Bytes uint64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// What a look found to differ, and the first hundred items of it.
-	Unlike        uint64         `protobuf:"varint,9,opt,name=unlike,proto3" json:"unlike,omitempty"`
-	Keys          []*ItemAddress `protobuf:"bytes,10,rep,name=keys,proto3" json:"keys,omitempty"`
+	Unlike uint64         `protobuf:"varint,9,opt,name=unlike,proto3" json:"unlike,omitempty"`
+	Keys   []*ItemAddress `protobuf:"bytes,10,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Partitions in which a side would not take an item, so that they may still differ.
+	Doubtful      []uint32 `protobuf:"varint,20,rep,packed,name=doubtful,proto3" json:"doubtful,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompareResponse) Reset() {
 	*x = CompareResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[1]
+	mi := &file_starling_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -185,7 +1096,7 @@ func (x *CompareResponse) String() string {
 func (*CompareResponse) ProtoMessage() {}
 
 func (x *CompareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[1]
+	mi := &file_starling_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -198,7 +1109,7 @@ func (x *CompareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareResponse.ProtoReflect.Descriptor instead.
 func (*CompareResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{1}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CompareResponse) GetPartitions() uint64 {
@@ -271,17 +1182,26 @@ func (x *CompareResponse) GetKeys() []*ItemAddress {
 	return nil
 }
 
+func (x *CompareResponse) GetDoubtful() []uint32 {
+	if x != nil {
+		return x.Doubtful
+	}
+	return nil
+}
+
 type StatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only what the answering node knows by itself: asks no other node for its hints.
-	Local         bool `protobuf:"varint,1,opt,name=local,proto3" json:"local,omitempty"`
+	// Only what the answering node knows by itself: asks no other node for its hints and its lag.
+	Local bool `protobuf:"varint,1,opt,name=local,proto3" json:"local,omitempty"`
+	// List the partitions that the answering node owns, too.
+	Partitions    bool `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[2]
+	mi := &file_starling_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -293,7 +1213,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[2]
+	mi := &file_starling_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -306,12 +1226,19 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{2}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StatusRequest) GetLocal() bool {
 	if x != nil {
 		return x.Local
+	}
+	return false
+}
+
+func (x *StatusRequest) GetPartitions() bool {
+	if x != nil {
+		return x.Partitions
 	}
 	return false
 }
@@ -327,15 +1254,17 @@ type StatusResponse struct {
 	NodeId  []byte `protobuf:"bytes,5,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	Version string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
 	// The answering node's clock, milliseconds since 1970: clients stamp request ids by it.
-	ServerTimeMs  int64         `protobuf:"varint,7,opt,name=server_time_ms,json=serverTimeMs,proto3" json:"server_time_ms,omitempty"`
-	Nodes         []*NodeStatus `protobuf:"bytes,8,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	ServerTimeMs int64         `protobuf:"varint,7,opt,name=server_time_ms,json=serverTimeMs,proto3" json:"server_time_ms,omitempty"`
+	Nodes        []*NodeStatus `protobuf:"bytes,8,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Those that the answering node owns, the oldest first, if they were asked for.
+	Lags          []*PartitionLag `protobuf:"bytes,9,rep,name=lags,proto3" json:"lags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[3]
+	mi := &file_starling_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -347,7 +1276,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[3]
+	mi := &file_starling_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -360,7 +1289,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{3}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StatusResponse) GetCluster() string {
@@ -419,6 +1348,13 @@ func (x *StatusResponse) GetNodes() []*NodeStatus {
 	return nil
 }
 
+func (x *StatusResponse) GetLags() []*PartitionLag {
+	if x != nil {
+		return x.Lags
+	}
+	return nil
+}
+
 type NodeStatus struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Id       []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -447,14 +1383,16 @@ type NodeStatus struct {
 	// Recent round trip of requests to it, as the answering node sees it, in microseconds.
 	LatencyUs int64 `protobuf:"varint,18,opt,name=latency_us,json=latencyUs,proto3" json:"latency_us,omitempty"`
 	// What the node says of itself when it isn't ready, or refuses writes because its disk is full.
-	Reason        string `protobuf:"bytes,19,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,19,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How far its data lies behind, as the node itself says. Unset where it did not answer, or is too old to know.
+	Lag           *NodeLag `protobuf:"bytes,20,opt,name=lag,proto3" json:"lag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[4]
+	mi := &file_starling_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +1404,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[4]
+	mi := &file_starling_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +1417,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{4}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NodeStatus) GetId() []byte {
@@ -615,6 +1553,290 @@ func (x *NodeStatus) GetReason() string {
 	return ""
 }
 
+func (x *NodeStatus) GetLag() *NodeLag {
+	if x != nil {
+		return x.Lag
+	}
+	return nil
+}
+
+// NodeLag is how far a node's data lies behind, and what it knows of why.
+type NodeLag struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The worst of findings; green if there are none.
+	Severity Severity `protobuf:"varint,1,opt,name=severity,proto3,enum=starling.v1.Severity" json:"severity,omitempty"`
+	// The worst first.
+	Findings []*LagFinding `protobuf:"bytes,2,rep,name=findings,proto3" json:"findings,omitempty"`
+	// Of the partitions that the node owns, the one that was last proved the same the longest ago. Unset if it owns none.
+	Worst *PartitionLag `protobuf:"bytes,3,opt,name=worst,proto3" json:"worst,omitempty"`
+	// Partitions whose copy on the node has no vote until it has been compared with all others.
+	Rebuilding uint32 `protobuf:"varint,4,opt,name=rebuilding,proto3" json:"rebuilding,omitempty"`
+	// Items that the node keeps for others, and the age of the oldest, in milliseconds.
+	Hints        uint64 `protobuf:"varint,5,opt,name=hints,proto3" json:"hints,omitempty"`
+	OldestHintMs int64  `protobuf:"varint,6,opt,name=oldest_hint_ms,json=oldestHintMs,proto3" json:"oldest_hint_ms,omitempty"`
+	// How long ago, in milliseconds, that of the exchanges which the node begins ended that lies back farthest. Of two owners one begins:
+	// unset if the node is never that one.
+	ExchangeMs *int64 `protobuf:"varint,7,opt,name=exchange_ms,json=exchangeMs,proto3,oneof" json:"exchange_ms,omitempty"`
+	// Copies of items that the node's exchanges have mended since it started, on either side.
+	Mended uint64 `protobuf:"varint,8,opt,name=mended,proto3" json:"mended,omitempty"`
+	// Why most of those rounds come to nothing that the node leads, and for how many partitions. Empty: none does.
+	Setback           string `protobuf:"bytes,9,opt,name=setback,proto3" json:"setback,omitempty"`
+	SetbackPartitions uint32 `protobuf:"varint,10,opt,name=setback_partitions,json=setbackPartitions,proto3" json:"setback_partitions,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *NodeLag) Reset() {
+	*x = NodeLag{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeLag) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeLag) ProtoMessage() {}
+
+func (x *NodeLag) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeLag.ProtoReflect.Descriptor instead.
+func (*NodeLag) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *NodeLag) GetSeverity() Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Severity_SEVERITY_UNSPECIFIED
+}
+
+func (x *NodeLag) GetFindings() []*LagFinding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *NodeLag) GetWorst() *PartitionLag {
+	if x != nil {
+		return x.Worst
+	}
+	return nil
+}
+
+func (x *NodeLag) GetRebuilding() uint32 {
+	if x != nil {
+		return x.Rebuilding
+	}
+	return 0
+}
+
+func (x *NodeLag) GetHints() uint64 {
+	if x != nil {
+		return x.Hints
+	}
+	return 0
+}
+
+func (x *NodeLag) GetOldestHintMs() int64 {
+	if x != nil {
+		return x.OldestHintMs
+	}
+	return 0
+}
+
+func (x *NodeLag) GetExchangeMs() int64 {
+	if x != nil && x.ExchangeMs != nil {
+		return *x.ExchangeMs
+	}
+	return 0
+}
+
+func (x *NodeLag) GetMended() uint64 {
+	if x != nil {
+		return x.Mended
+	}
+	return 0
+}
+
+func (x *NodeLag) GetSetback() string {
+	if x != nil {
+		return x.Setback
+	}
+	return ""
+}
+
+func (x *NodeLag) GetSetbackPartitions() uint32 {
+	if x != nil {
+		return x.SetbackPartitions
+	}
+	return 0
+}
+
+// LagFinding is one thing about a node's lag that is yellow or red.
+type LagFinding struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Severity Severity               `protobuf:"varint,1,opt,name=severity,proto3,enum=starling.v1.Severity" json:"severity,omitempty"`
+	Kind     LagFinding_Kind        `protobuf:"varint,2,opt,name=kind,proto3,enum=starling.v1.LagFinding_Kind" json:"kind,omitempty"`
+	// In words.
+	What string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
+	// The reason, where one is known.
+	Why           string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LagFinding) Reset() {
+	*x = LagFinding{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LagFinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LagFinding) ProtoMessage() {}
+
+func (x *LagFinding) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LagFinding.ProtoReflect.Descriptor instead.
+func (*LagFinding) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *LagFinding) GetSeverity() Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Severity_SEVERITY_UNSPECIFIED
+}
+
+func (x *LagFinding) GetKind() LagFinding_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return LagFinding_KIND_UNSPECIFIED
+}
+
+func (x *LagFinding) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *LagFinding) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// PartitionLag is how far one partition lies behind, as the buckets with n replicas see it.
+type PartitionLag struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	N         uint32                 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
+	Partition uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Milliseconds since a time up to which all owners were proved to hold the same; without a proof, since the node first served.
+	AgeMs int64 `protobuf:"varint,3,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// The copy here has no vote until it has been compared with all others.
+	Rebuilding bool `protobuf:"varint,4,opt,name=rebuilding,proto3" json:"rebuilding,omitempty"`
+	// Why the last round came to nothing. Empty where it did not, or where its leader did not say.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PartitionLag) Reset() {
+	*x = PartitionLag{}
+	mi := &file_starling_v1_cluster_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PartitionLag) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PartitionLag) ProtoMessage() {}
+
+func (x *PartitionLag) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_cluster_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PartitionLag.ProtoReflect.Descriptor instead.
+func (*PartitionLag) Descriptor() ([]byte, []int) {
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PartitionLag) GetN() uint32 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *PartitionLag) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *PartitionLag) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *PartitionLag) GetRebuilding() bool {
+	if x != nil {
+		return x.Rebuilding
+	}
+	return false
+}
+
+func (x *PartitionLag) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type RingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The epoch that the caller knows: an equal one is answered without the layout.
@@ -625,7 +1847,7 @@ type RingRequest struct {
 
 func (x *RingRequest) Reset() {
 	*x = RingRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[5]
+	mi := &file_starling_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +1859,7 @@ func (x *RingRequest) String() string {
 func (*RingRequest) ProtoMessage() {}
 
 func (x *RingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[5]
+	mi := &file_starling_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +1872,7 @@ func (x *RingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingRequest.ProtoReflect.Descriptor instead.
 func (*RingRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{5}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RingRequest) GetKnownEpoch() uint64 {
@@ -674,7 +1896,7 @@ type RingResponse struct {
 
 func (x *RingResponse) Reset() {
 	*x = RingResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[6]
+	mi := &file_starling_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +1908,7 @@ func (x *RingResponse) String() string {
 func (*RingResponse) ProtoMessage() {}
 
 func (x *RingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[6]
+	mi := &file_starling_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +1921,7 @@ func (x *RingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingResponse.ProtoReflect.Descriptor instead.
 func (*RingResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RingResponse) GetNumber() uint64 {
@@ -750,7 +1972,7 @@ type NodeAddress struct {
 
 func (x *NodeAddress) Reset() {
 	*x = NodeAddress{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[7]
+	mi := &file_starling_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +1984,7 @@ func (x *NodeAddress) String() string {
 func (*NodeAddress) ProtoMessage() {}
 
 func (x *NodeAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[7]
+	mi := &file_starling_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +1997,7 @@ func (x *NodeAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeAddress.ProtoReflect.Descriptor instead.
 func (*NodeAddress) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *NodeAddress) GetId() []byte {
@@ -823,7 +2045,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[8]
+	mi := &file_starling_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +2057,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[8]
+	mi := &file_starling_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +2070,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LocateRequest) GetBucket() string {
@@ -879,7 +2101,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[9]
+	mi := &file_starling_v1_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +2113,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[9]
+	mi := &file_starling_v1_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +2126,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LocateResponse) GetToken() uint64 {
@@ -957,7 +2179,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[10]
+	mi := &file_starling_v1_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +2191,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[10]
+	mi := &file_starling_v1_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +2204,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Placement) GetId() []byte {
@@ -1037,7 +2259,7 @@ type HintsRequest struct {
 
 func (x *HintsRequest) Reset() {
 	*x = HintsRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[11]
+	mi := &file_starling_v1_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +2271,7 @@ func (x *HintsRequest) String() string {
 func (*HintsRequest) ProtoMessage() {}
 
 func (x *HintsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[11]
+	mi := &file_starling_v1_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +2284,7 @@ func (x *HintsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintsRequest.ProtoReflect.Descriptor instead.
 func (*HintsRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HintsRequest) GetLocal() bool {
@@ -1083,7 +2305,7 @@ type HintsResponse struct {
 
 func (x *HintsResponse) Reset() {
 	*x = HintsResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[12]
+	mi := &file_starling_v1_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +2317,7 @@ func (x *HintsResponse) String() string {
 func (*HintsResponse) ProtoMessage() {}
 
 func (x *HintsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[12]
+	mi := &file_starling_v1_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +2330,7 @@ func (x *HintsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintsResponse.ProtoReflect.Descriptor instead.
 func (*HintsResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HintsResponse) GetHints() []*HintStatus {
@@ -1142,7 +2364,7 @@ type HintStatus struct {
 
 func (x *HintStatus) Reset() {
 	*x = HintStatus{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[13]
+	mi := &file_starling_v1_cluster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +2376,7 @@ func (x *HintStatus) String() string {
 func (*HintStatus) ProtoMessage() {}
 
 func (x *HintStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[13]
+	mi := &file_starling_v1_cluster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +2389,7 @@ func (x *HintStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintStatus.ProtoReflect.Descriptor instead.
 func (*HintStatus) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HintStatus) GetHolderId() []byte {
@@ -1247,7 +2469,7 @@ type Bucket struct {
 
 func (x *Bucket) Reset() {
 	*x = Bucket{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[14]
+	mi := &file_starling_v1_cluster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +2481,7 @@ func (x *Bucket) String() string {
 func (*Bucket) ProtoMessage() {}
 
 func (x *Bucket) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[14]
+	mi := &file_starling_v1_cluster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +2494,7 @@ func (x *Bucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bucket.ProtoReflect.Descriptor instead.
 func (*Bucket) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Bucket) GetName() string {
@@ -1354,7 +2576,7 @@ type CreateBucketRequest struct {
 
 func (x *CreateBucketRequest) Reset() {
 	*x = CreateBucketRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[15]
+	mi := &file_starling_v1_cluster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +2588,7 @@ func (x *CreateBucketRequest) String() string {
 func (*CreateBucketRequest) ProtoMessage() {}
 
 func (x *CreateBucketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[15]
+	mi := &file_starling_v1_cluster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +2601,7 @@ func (x *CreateBucketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBucketRequest.ProtoReflect.Descriptor instead.
 func (*CreateBucketRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateBucketRequest) GetBucket() *Bucket {
@@ -1400,7 +2622,7 @@ type CreateBucketResponse struct {
 
 func (x *CreateBucketResponse) Reset() {
 	*x = CreateBucketResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[16]
+	mi := &file_starling_v1_cluster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +2634,7 @@ func (x *CreateBucketResponse) String() string {
 func (*CreateBucketResponse) ProtoMessage() {}
 
 func (x *CreateBucketResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[16]
+	mi := &file_starling_v1_cluster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +2647,7 @@ func (x *CreateBucketResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBucketResponse.ProtoReflect.Descriptor instead.
 func (*CreateBucketResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateBucketResponse) GetBucket() *Bucket {
@@ -1457,7 +2679,7 @@ type AlterBucketRequest struct {
 
 func (x *AlterBucketRequest) Reset() {
 	*x = AlterBucketRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[17]
+	mi := &file_starling_v1_cluster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +2691,7 @@ func (x *AlterBucketRequest) String() string {
 func (*AlterBucketRequest) ProtoMessage() {}
 
 func (x *AlterBucketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[17]
+	mi := &file_starling_v1_cluster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +2704,7 @@ func (x *AlterBucketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterBucketRequest.ProtoReflect.Descriptor instead.
 func (*AlterBucketRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AlterBucketRequest) GetName() string {
@@ -1529,7 +2751,7 @@ type AlterBucketResponse struct {
 
 func (x *AlterBucketResponse) Reset() {
 	*x = AlterBucketResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[18]
+	mi := &file_starling_v1_cluster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +2763,7 @@ func (x *AlterBucketResponse) String() string {
 func (*AlterBucketResponse) ProtoMessage() {}
 
 func (x *AlterBucketResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[18]
+	mi := &file_starling_v1_cluster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +2776,7 @@ func (x *AlterBucketResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterBucketResponse.ProtoReflect.Descriptor instead.
 func (*AlterBucketResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AlterBucketResponse) GetBucket() *Bucket {
@@ -1572,7 +2794,7 @@ type ListBucketsRequest struct {
 
 func (x *ListBucketsRequest) Reset() {
 	*x = ListBucketsRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[19]
+	mi := &file_starling_v1_cluster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +2806,7 @@ func (x *ListBucketsRequest) String() string {
 func (*ListBucketsRequest) ProtoMessage() {}
 
 func (x *ListBucketsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[19]
+	mi := &file_starling_v1_cluster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +2819,7 @@ func (x *ListBucketsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBucketsRequest.ProtoReflect.Descriptor instead.
 func (*ListBucketsRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{34}
 }
 
 type ListBucketsResponse struct {
@@ -1609,7 +2831,7 @@ type ListBucketsResponse struct {
 
 func (x *ListBucketsResponse) Reset() {
 	*x = ListBucketsResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[20]
+	mi := &file_starling_v1_cluster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +2843,7 @@ func (x *ListBucketsResponse) String() string {
 func (*ListBucketsResponse) ProtoMessage() {}
 
 func (x *ListBucketsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[20]
+	mi := &file_starling_v1_cluster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +2856,7 @@ func (x *ListBucketsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBucketsResponse.ProtoReflect.Descriptor instead.
 func (*ListBucketsResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListBucketsResponse) GetBuckets() []*Bucket {
@@ -1653,7 +2875,7 @@ type DropBucketRequest struct {
 
 func (x *DropBucketRequest) Reset() {
 	*x = DropBucketRequest{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[21]
+	mi := &file_starling_v1_cluster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +2887,7 @@ func (x *DropBucketRequest) String() string {
 func (*DropBucketRequest) ProtoMessage() {}
 
 func (x *DropBucketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[21]
+	mi := &file_starling_v1_cluster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +2900,7 @@ func (x *DropBucketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropBucketRequest.ProtoReflect.Descriptor instead.
 func (*DropBucketRequest) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DropBucketRequest) GetName() string {
@@ -1696,7 +2918,7 @@ type DropBucketResponse struct {
 
 func (x *DropBucketResponse) Reset() {
 	*x = DropBucketResponse{}
-	mi := &file_starling_v1_cluster_proto_msgTypes[22]
+	mi := &file_starling_v1_cluster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +2930,7 @@ func (x *DropBucketResponse) String() string {
 func (*DropBucketResponse) ProtoMessage() {}
 
 func (x *DropBucketResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_cluster_proto_msgTypes[22]
+	mi := &file_starling_v1_cluster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,21 +2943,73 @@ func (x *DropBucketResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropBucketResponse.ProtoReflect.Descriptor instead.
 func (*DropBucketResponse) Descriptor() ([]byte, []int) {
-	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_starling_v1_cluster_proto_rawDescGZIP(), []int{37}
 }
 
 var File_starling_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_starling_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x19starling/v1/cluster.proto\x12\vstarling.v1\x1a\x16starling/v1/item.proto\x1a\x14starling/v1/kv.proto\"v\n" +
+	"\x19starling/v1/cluster.proto\x12\vstarling.v1\x1a\x16starling/v1/item.proto\x1a\x14starling/v1/kv.proto\"e\n" +
+	"\x12StartRepairRequest\x12\x16\n" +
+	"\x06bucket\x18\x01 \x01(\tR\x06bucket\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x03(\rR\n" +
+	"partitions\x12\x17\n" +
+	"\anode_id\x18\x03 \x01(\fR\x06nodeId\"<\n" +
+	"\x13StartRepairResponse\x12%\n" +
+	"\x04task\x18\x01 \x01(\v2\x11.starling.v1.TaskR\x04task\"(\n" +
+	"\x10ListTasksRequest\x12\x14\n" +
+	"\x05local\x18\x01 \x01(\bR\x05local\"V\n" +
+	"\x11ListTasksResponse\x12'\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x11.starling.v1.TaskR\x05tasks\x12\x18\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"^\n" +
+	"\x0eGetTaskRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
+	"\await_ms\x18\x02 \x01(\x03R\x06waitMs\x12#\n" +
+	"\rknown_version\x18\x03 \x01(\x04R\fknownVersion\"8\n" +
+	"\x0fGetTaskResponse\x12%\n" +
+	"\x04task\x18\x01 \x01(\v2\x11.starling.v1.TaskR\x04task\"#\n" +
+	"\x11CancelTaskRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\";\n" +
+	"\x12CancelTaskResponse\x12%\n" +
+	"\x04task\x18\x01 \x01(\v2\x11.starling.v1.TaskR\x04task\"\xb1\x03\n" +
+	"\x04Task\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x17\n" +
+	"\anode_id\x18\x03 \x01(\fR\x06nodeId\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x127\n" +
+	"\targuments\x18\x05 \x03(\v2\x19.starling.v1.TaskArgumentR\targuments\x12,\n" +
+	"\x05state\x18\x06 \x01(\x0e2\x16.starling.v1.TaskStateR\x05state\x12\x1d\n" +
+	"\n" +
+	"started_ms\x18\a \x01(\x03R\tstartedMs\x12\x19\n" +
+	"\bended_ms\x18\b \x01(\x03R\aendedMs\x124\n" +
+	"\bcounters\x18\t \x03(\v2\x18.starling.v1.TaskCounterR\bcounters\x12+\n" +
+	"\x05parts\x18\n" +
+	" \x03(\v2\x15.starling.v1.TaskPartR\x05parts\x12$\n" +
+	"\x0eparts_left_out\x18\v \x01(\rR\fpartsLeftOut\x12\x14\n" +
+	"\x05error\x18\f \x01(\tR\x05error\x12\x18\n" +
+	"\aversion\x18\r \x01(\x04R\aversion\"8\n" +
+	"\fTaskArgument\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"K\n" +
+	"\vTaskCounter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\x03R\x04done\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x03R\x05total\"l\n" +
+	"\bTaskPart\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x124\n" +
+	"\bcounters\x18\x02 \x03(\v2\x18.starling.v1.TaskCounterR\bcounters\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\xa1\x01\n" +
 	"\x0eCompareRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\fR\x06nodeId\x12\x17\n" +
 	"\awith_id\x18\x02 \x01(\fR\x06withId\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x03 \x03(\rR\n" +
 	"partitions\x12\x12\n" +
-	"\x04look\x18\x04 \x01(\bR\x04look\"\xb8\x02\n" +
+	"\x04look\x18\x04 \x01(\bR\x04look\x12\f\n" +
+	"\x01n\x18\x14 \x01(\rR\x01n\x12\x1b\n" +
+	"\tbucket_id\x18\x0f \x01(\x06R\bbucketId\"\xd4\x02\n" +
 	"\x0fCompareResponse\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x01 \x01(\x04R\n" +
@@ -1749,9 +3023,13 @@ const file_starling_v1_cluster_proto_rawDesc = "" +
 	"\x05bytes\x18\b \x01(\x04R\x05bytes\x12\x16\n" +
 	"\x06unlike\x18\t \x01(\x04R\x06unlike\x12,\n" +
 	"\x04keys\x18\n" +
-	" \x03(\v2\x18.starling.v1.ItemAddressR\x04keys\"%\n" +
+	" \x03(\v2\x18.starling.v1.ItemAddressR\x04keys\x12\x1a\n" +
+	"\bdoubtful\x18\x14 \x03(\rR\bdoubtful\"E\n" +
 	"\rStatusRequest\x12\x14\n" +
-	"\x05local\x18\x01 \x01(\bR\x05local\"\x87\x02\n" +
+	"\x05local\x18\x01 \x01(\bR\x05local\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x01(\bR\n" +
+	"partitions\"\xb6\x02\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1d\n" +
 	"\n" +
@@ -1763,7 +3041,8 @@ const file_starling_v1_cluster_proto_rawDesc = "" +
 	"\anode_id\x18\x05 \x01(\fR\x06nodeId\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12$\n" +
 	"\x0eserver_time_ms\x18\a \x01(\x03R\fserverTimeMs\x12-\n" +
-	"\x05nodes\x18\b \x03(\v2\x17.starling.v1.NodeStatusR\x05nodes\"\xbe\x04\n" +
+	"\x05nodes\x18\b \x03(\v2\x17.starling.v1.NodeStatusR\x05nodes\x12-\n" +
+	"\x04lags\x18\t \x03(\v2\x19.starling.v1.PartitionLagR\x04lags\"\xe6\x04\n" +
 	"\n" +
 	"NodeStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
@@ -1790,7 +3069,44 @@ const file_starling_v1_cluster_proto_rawDesc = "" +
 	"\tsilent_ms\x18\x11 \x01(\x03R\bsilentMs\x12\x1d\n" +
 	"\n" +
 	"latency_us\x18\x12 \x01(\x03R\tlatencyUs\x12\x16\n" +
-	"\x06reason\x18\x13 \x01(\tR\x06reason\"C\n" +
+	"\x06reason\x18\x13 \x01(\tR\x06reason\x12&\n" +
+	"\x03lag\x18\x14 \x01(\v2\x14.starling.v1.NodeLagR\x03lag\"\x95\x03\n" +
+	"\aNodeLag\x121\n" +
+	"\bseverity\x18\x01 \x01(\x0e2\x15.starling.v1.SeverityR\bseverity\x123\n" +
+	"\bfindings\x18\x02 \x03(\v2\x17.starling.v1.LagFindingR\bfindings\x12/\n" +
+	"\x05worst\x18\x03 \x01(\v2\x19.starling.v1.PartitionLagR\x05worst\x12\x1e\n" +
+	"\n" +
+	"rebuilding\x18\x04 \x01(\rR\n" +
+	"rebuilding\x12\x14\n" +
+	"\x05hints\x18\x05 \x01(\x04R\x05hints\x12$\n" +
+	"\x0eoldest_hint_ms\x18\x06 \x01(\x03R\foldestHintMs\x12$\n" +
+	"\vexchange_ms\x18\a \x01(\x03H\x00R\n" +
+	"exchangeMs\x88\x01\x01\x12\x16\n" +
+	"\x06mended\x18\b \x01(\x04R\x06mended\x12\x18\n" +
+	"\asetback\x18\t \x01(\tR\asetback\x12-\n" +
+	"\x12setback_partitions\x18\n" +
+	" \x01(\rR\x11setbackPartitionsB\x0e\n" +
+	"\f_exchange_ms\"\xee\x01\n" +
+	"\n" +
+	"LagFinding\x121\n" +
+	"\bseverity\x18\x01 \x01(\x0e2\x15.starling.v1.SeverityR\bseverity\x120\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1c.starling.v1.LagFinding.KindR\x04kind\x12\x12\n" +
+	"\x04what\x18\x03 \x01(\tR\x04what\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"U\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eKIND_WATERMARK\x10\x01\x12\x13\n" +
+	"\x0fKIND_REBUILDING\x10\x02\x12\x0e\n" +
+	"\n" +
+	"KIND_HINTS\x10\x03\"\x89\x01\n" +
+	"\fPartitionLag\x12\f\n" +
+	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x15\n" +
+	"\x06age_ms\x18\x03 \x01(\x03R\x05ageMs\x12\x1e\n" +
+	"\n" +
+	"rebuilding\x18\x04 \x01(\bR\n" +
+	"rebuilding\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"C\n" +
 	"\vRingRequest\x12$\n" +
 	"\vknown_epoch\x18\x01 \x01(\x04H\x00R\n" +
 	"knownEpoch\x88\x01\x01B\x0e\n" +
@@ -1876,13 +3192,24 @@ const file_starling_v1_cluster_proto_rawDesc = "" +
 	"\abuckets\x18\x01 \x03(\v2\x13.starling.v1.BucketR\abuckets\"'\n" +
 	"\x11DropBucketRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x14\n" +
-	"\x12DropBucketResponse*t\n" +
+	"\x12DropBucketResponse*\x85\x01\n" +
+	"\tTaskState\x12\x1a\n" +
+	"\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12TASK_STATE_RUNNING\x10\x01\x12\x13\n" +
+	"\x0fTASK_STATE_DONE\x10\x02\x12\x15\n" +
+	"\x11TASK_STATE_FAILED\x10\x03\x12\x18\n" +
+	"\x14TASK_STATE_CANCELLED\x10\x04*t\n" +
 	"\bLiveness\x12\x18\n" +
 	"\x14LIVENESS_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eLIVENESS_ALIVE\x10\x01\x12\x14\n" +
 	"\x10LIVENESS_SUSPECT\x10\x02\x12\x11\n" +
 	"\rLIVENESS_DEAD\x10\x03\x12\x11\n" +
-	"\rLIVENESS_LEFT\x10\x042\x9a\x05\n" +
+	"\rLIVENESS_LEFT\x10\x04*_\n" +
+	"\bSeverity\x12\x18\n" +
+	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eSEVERITY_GREEN\x10\x01\x12\x13\n" +
+	"\x0fSEVERITY_YELLOW\x10\x02\x12\x10\n" +
+	"\fSEVERITY_RED\x10\x032\xcd\a\n" +
 	"\aCluster\x12A\n" +
 	"\x06Status\x12\x1a.starling.v1.StatusRequest\x1a\x1b.starling.v1.StatusResponse\x12;\n" +
 	"\x04Ring\x12\x18.starling.v1.RingRequest\x1a\x19.starling.v1.RingResponse\x12A\n" +
@@ -1893,7 +3220,12 @@ const file_starling_v1_cluster_proto_rawDesc = "" +
 	"\vListBuckets\x12\x1f.starling.v1.ListBucketsRequest\x1a .starling.v1.ListBucketsResponse\x12M\n" +
 	"\n" +
 	"DropBucket\x12\x1e.starling.v1.DropBucketRequest\x1a\x1f.starling.v1.DropBucketResponse\x12D\n" +
-	"\aCompare\x12\x1b.starling.v1.CompareRequest\x1a\x1c.starling.v1.CompareResponseB>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
+	"\aCompare\x12\x1b.starling.v1.CompareRequest\x1a\x1c.starling.v1.CompareResponse\x12P\n" +
+	"\vStartRepair\x12\x1f.starling.v1.StartRepairRequest\x1a .starling.v1.StartRepairResponse\x12J\n" +
+	"\tListTasks\x12\x1d.starling.v1.ListTasksRequest\x1a\x1e.starling.v1.ListTasksResponse\x12D\n" +
+	"\aGetTask\x12\x1b.starling.v1.GetTaskRequest\x1a\x1c.starling.v1.GetTaskResponse\x12M\n" +
+	"\n" +
+	"CancelTask\x12\x1e.starling.v1.CancelTaskRequest\x1a\x1f.starling.v1.CancelTaskResponseB>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
 
 var (
 	file_starling_v1_cluster_proto_rawDescOnce sync.Once
@@ -1907,84 +3239,126 @@ func file_starling_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_starling_v1_cluster_proto_rawDescData
 }
 
-var file_starling_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_starling_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_starling_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_starling_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_starling_v1_cluster_proto_goTypes = []any{
-	(Liveness)(0),                // 0: starling.v1.Liveness
-	(*CompareRequest)(nil),       // 1: starling.v1.CompareRequest
-	(*CompareResponse)(nil),      // 2: starling.v1.CompareResponse
-	(*StatusRequest)(nil),        // 3: starling.v1.StatusRequest
-	(*StatusResponse)(nil),       // 4: starling.v1.StatusResponse
-	(*NodeStatus)(nil),           // 5: starling.v1.NodeStatus
-	(*RingRequest)(nil),          // 6: starling.v1.RingRequest
-	(*RingResponse)(nil),         // 7: starling.v1.RingResponse
-	(*NodeAddress)(nil),          // 8: starling.v1.NodeAddress
-	(*LocateRequest)(nil),        // 9: starling.v1.LocateRequest
-	(*LocateResponse)(nil),       // 10: starling.v1.LocateResponse
-	(*Placement)(nil),            // 11: starling.v1.Placement
-	(*HintsRequest)(nil),         // 12: starling.v1.HintsRequest
-	(*HintsResponse)(nil),        // 13: starling.v1.HintsResponse
-	(*HintStatus)(nil),           // 14: starling.v1.HintStatus
-	(*Bucket)(nil),               // 15: starling.v1.Bucket
-	(*CreateBucketRequest)(nil),  // 16: starling.v1.CreateBucketRequest
-	(*CreateBucketResponse)(nil), // 17: starling.v1.CreateBucketResponse
-	(*AlterBucketRequest)(nil),   // 18: starling.v1.AlterBucketRequest
-	(*AlterBucketResponse)(nil),  // 19: starling.v1.AlterBucketResponse
-	(*ListBucketsRequest)(nil),   // 20: starling.v1.ListBucketsRequest
-	(*ListBucketsResponse)(nil),  // 21: starling.v1.ListBucketsResponse
-	(*DropBucketRequest)(nil),    // 22: starling.v1.DropBucketRequest
-	(*DropBucketResponse)(nil),   // 23: starling.v1.DropBucketResponse
-	(*ItemAddress)(nil),          // 24: starling.v1.ItemAddress
-	(*Consistency)(nil),          // 25: starling.v1.Consistency
-	(ConflictPolicy)(0),          // 26: starling.v1.ConflictPolicy
-	(Durability)(0),              // 27: starling.v1.Durability
-	(*TimeToLive)(nil),           // 28: starling.v1.TimeToLive
+	(TaskState)(0),               // 0: starling.v1.TaskState
+	(Liveness)(0),                // 1: starling.v1.Liveness
+	(Severity)(0),                // 2: starling.v1.Severity
+	(LagFinding_Kind)(0),         // 3: starling.v1.LagFinding.Kind
+	(*StartRepairRequest)(nil),   // 4: starling.v1.StartRepairRequest
+	(*StartRepairResponse)(nil),  // 5: starling.v1.StartRepairResponse
+	(*ListTasksRequest)(nil),     // 6: starling.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),    // 7: starling.v1.ListTasksResponse
+	(*GetTaskRequest)(nil),       // 8: starling.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),      // 9: starling.v1.GetTaskResponse
+	(*CancelTaskRequest)(nil),    // 10: starling.v1.CancelTaskRequest
+	(*CancelTaskResponse)(nil),   // 11: starling.v1.CancelTaskResponse
+	(*Task)(nil),                 // 12: starling.v1.Task
+	(*TaskArgument)(nil),         // 13: starling.v1.TaskArgument
+	(*TaskCounter)(nil),          // 14: starling.v1.TaskCounter
+	(*TaskPart)(nil),             // 15: starling.v1.TaskPart
+	(*CompareRequest)(nil),       // 16: starling.v1.CompareRequest
+	(*CompareResponse)(nil),      // 17: starling.v1.CompareResponse
+	(*StatusRequest)(nil),        // 18: starling.v1.StatusRequest
+	(*StatusResponse)(nil),       // 19: starling.v1.StatusResponse
+	(*NodeStatus)(nil),           // 20: starling.v1.NodeStatus
+	(*NodeLag)(nil),              // 21: starling.v1.NodeLag
+	(*LagFinding)(nil),           // 22: starling.v1.LagFinding
+	(*PartitionLag)(nil),         // 23: starling.v1.PartitionLag
+	(*RingRequest)(nil),          // 24: starling.v1.RingRequest
+	(*RingResponse)(nil),         // 25: starling.v1.RingResponse
+	(*NodeAddress)(nil),          // 26: starling.v1.NodeAddress
+	(*LocateRequest)(nil),        // 27: starling.v1.LocateRequest
+	(*LocateResponse)(nil),       // 28: starling.v1.LocateResponse
+	(*Placement)(nil),            // 29: starling.v1.Placement
+	(*HintsRequest)(nil),         // 30: starling.v1.HintsRequest
+	(*HintsResponse)(nil),        // 31: starling.v1.HintsResponse
+	(*HintStatus)(nil),           // 32: starling.v1.HintStatus
+	(*Bucket)(nil),               // 33: starling.v1.Bucket
+	(*CreateBucketRequest)(nil),  // 34: starling.v1.CreateBucketRequest
+	(*CreateBucketResponse)(nil), // 35: starling.v1.CreateBucketResponse
+	(*AlterBucketRequest)(nil),   // 36: starling.v1.AlterBucketRequest
+	(*AlterBucketResponse)(nil),  // 37: starling.v1.AlterBucketResponse
+	(*ListBucketsRequest)(nil),   // 38: starling.v1.ListBucketsRequest
+	(*ListBucketsResponse)(nil),  // 39: starling.v1.ListBucketsResponse
+	(*DropBucketRequest)(nil),    // 40: starling.v1.DropBucketRequest
+	(*DropBucketResponse)(nil),   // 41: starling.v1.DropBucketResponse
+	(*ItemAddress)(nil),          // 42: starling.v1.ItemAddress
+	(*Consistency)(nil),          // 43: starling.v1.Consistency
+	(ConflictPolicy)(0),          // 44: starling.v1.ConflictPolicy
+	(Durability)(0),              // 45: starling.v1.Durability
+	(*TimeToLive)(nil),           // 46: starling.v1.TimeToLive
 }
 var file_starling_v1_cluster_proto_depIdxs = []int32{
-	24, // 0: starling.v1.CompareResponse.keys:type_name -> starling.v1.ItemAddress
-	5,  // 1: starling.v1.StatusResponse.nodes:type_name -> starling.v1.NodeStatus
-	0,  // 2: starling.v1.NodeStatus.liveness:type_name -> starling.v1.Liveness
-	8,  // 3: starling.v1.RingResponse.nodes:type_name -> starling.v1.NodeAddress
-	15, // 4: starling.v1.RingResponse.buckets:type_name -> starling.v1.Bucket
-	0,  // 5: starling.v1.NodeAddress.liveness:type_name -> starling.v1.Liveness
-	11, // 6: starling.v1.LocateResponse.preference:type_name -> starling.v1.Placement
-	0,  // 7: starling.v1.Placement.liveness:type_name -> starling.v1.Liveness
-	14, // 8: starling.v1.HintsResponse.hints:type_name -> starling.v1.HintStatus
-	25, // 9: starling.v1.Bucket.r:type_name -> starling.v1.Consistency
-	25, // 10: starling.v1.Bucket.w:type_name -> starling.v1.Consistency
-	26, // 11: starling.v1.Bucket.conflict:type_name -> starling.v1.ConflictPolicy
-	27, // 12: starling.v1.Bucket.durability:type_name -> starling.v1.Durability
-	15, // 13: starling.v1.CreateBucketRequest.bucket:type_name -> starling.v1.Bucket
-	15, // 14: starling.v1.CreateBucketResponse.bucket:type_name -> starling.v1.Bucket
-	25, // 15: starling.v1.AlterBucketRequest.r:type_name -> starling.v1.Consistency
-	25, // 16: starling.v1.AlterBucketRequest.w:type_name -> starling.v1.Consistency
-	27, // 17: starling.v1.AlterBucketRequest.durability:type_name -> starling.v1.Durability
-	28, // 18: starling.v1.AlterBucketRequest.ttl:type_name -> starling.v1.TimeToLive
-	15, // 19: starling.v1.AlterBucketResponse.bucket:type_name -> starling.v1.Bucket
-	15, // 20: starling.v1.ListBucketsResponse.buckets:type_name -> starling.v1.Bucket
-	3,  // 21: starling.v1.Cluster.Status:input_type -> starling.v1.StatusRequest
-	6,  // 22: starling.v1.Cluster.Ring:input_type -> starling.v1.RingRequest
-	9,  // 23: starling.v1.Cluster.Locate:input_type -> starling.v1.LocateRequest
-	12, // 24: starling.v1.Cluster.Hints:input_type -> starling.v1.HintsRequest
-	16, // 25: starling.v1.Cluster.CreateBucket:input_type -> starling.v1.CreateBucketRequest
-	18, // 26: starling.v1.Cluster.AlterBucket:input_type -> starling.v1.AlterBucketRequest
-	20, // 27: starling.v1.Cluster.ListBuckets:input_type -> starling.v1.ListBucketsRequest
-	22, // 28: starling.v1.Cluster.DropBucket:input_type -> starling.v1.DropBucketRequest
-	1,  // 29: starling.v1.Cluster.Compare:input_type -> starling.v1.CompareRequest
-	4,  // 30: starling.v1.Cluster.Status:output_type -> starling.v1.StatusResponse
-	7,  // 31: starling.v1.Cluster.Ring:output_type -> starling.v1.RingResponse
-	10, // 32: starling.v1.Cluster.Locate:output_type -> starling.v1.LocateResponse
-	13, // 33: starling.v1.Cluster.Hints:output_type -> starling.v1.HintsResponse
-	17, // 34: starling.v1.Cluster.CreateBucket:output_type -> starling.v1.CreateBucketResponse
-	19, // 35: starling.v1.Cluster.AlterBucket:output_type -> starling.v1.AlterBucketResponse
-	21, // 36: starling.v1.Cluster.ListBuckets:output_type -> starling.v1.ListBucketsResponse
-	23, // 37: starling.v1.Cluster.DropBucket:output_type -> starling.v1.DropBucketResponse
-	2,  // 38: starling.v1.Cluster.Compare:output_type -> starling.v1.CompareResponse
-	30, // [30:39] is the sub-list for method output_type
-	21, // [21:30] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	12, // 0: starling.v1.StartRepairResponse.task:type_name -> starling.v1.Task
+	12, // 1: starling.v1.ListTasksResponse.tasks:type_name -> starling.v1.Task
+	12, // 2: starling.v1.GetTaskResponse.task:type_name -> starling.v1.Task
+	12, // 3: starling.v1.CancelTaskResponse.task:type_name -> starling.v1.Task
+	13, // 4: starling.v1.Task.arguments:type_name -> starling.v1.TaskArgument
+	0,  // 5: starling.v1.Task.state:type_name -> starling.v1.TaskState
+	14, // 6: starling.v1.Task.counters:type_name -> starling.v1.TaskCounter
+	15, // 7: starling.v1.Task.parts:type_name -> starling.v1.TaskPart
+	14, // 8: starling.v1.TaskPart.counters:type_name -> starling.v1.TaskCounter
+	42, // 9: starling.v1.CompareResponse.keys:type_name -> starling.v1.ItemAddress
+	20, // 10: starling.v1.StatusResponse.nodes:type_name -> starling.v1.NodeStatus
+	23, // 11: starling.v1.StatusResponse.lags:type_name -> starling.v1.PartitionLag
+	1,  // 12: starling.v1.NodeStatus.liveness:type_name -> starling.v1.Liveness
+	21, // 13: starling.v1.NodeStatus.lag:type_name -> starling.v1.NodeLag
+	2,  // 14: starling.v1.NodeLag.severity:type_name -> starling.v1.Severity
+	22, // 15: starling.v1.NodeLag.findings:type_name -> starling.v1.LagFinding
+	23, // 16: starling.v1.NodeLag.worst:type_name -> starling.v1.PartitionLag
+	2,  // 17: starling.v1.LagFinding.severity:type_name -> starling.v1.Severity
+	3,  // 18: starling.v1.LagFinding.kind:type_name -> starling.v1.LagFinding.Kind
+	26, // 19: starling.v1.RingResponse.nodes:type_name -> starling.v1.NodeAddress
+	33, // 20: starling.v1.RingResponse.buckets:type_name -> starling.v1.Bucket
+	1,  // 21: starling.v1.NodeAddress.liveness:type_name -> starling.v1.Liveness
+	29, // 22: starling.v1.LocateResponse.preference:type_name -> starling.v1.Placement
+	1,  // 23: starling.v1.Placement.liveness:type_name -> starling.v1.Liveness
+	32, // 24: starling.v1.HintsResponse.hints:type_name -> starling.v1.HintStatus
+	43, // 25: starling.v1.Bucket.r:type_name -> starling.v1.Consistency
+	43, // 26: starling.v1.Bucket.w:type_name -> starling.v1.Consistency
+	44, // 27: starling.v1.Bucket.conflict:type_name -> starling.v1.ConflictPolicy
+	45, // 28: starling.v1.Bucket.durability:type_name -> starling.v1.Durability
+	33, // 29: starling.v1.CreateBucketRequest.bucket:type_name -> starling.v1.Bucket
+	33, // 30: starling.v1.CreateBucketResponse.bucket:type_name -> starling.v1.Bucket
+	43, // 31: starling.v1.AlterBucketRequest.r:type_name -> starling.v1.Consistency
+	43, // 32: starling.v1.AlterBucketRequest.w:type_name -> starling.v1.Consistency
+	45, // 33: starling.v1.AlterBucketRequest.durability:type_name -> starling.v1.Durability
+	46, // 34: starling.v1.AlterBucketRequest.ttl:type_name -> starling.v1.TimeToLive
+	33, // 35: starling.v1.AlterBucketResponse.bucket:type_name -> starling.v1.Bucket
+	33, // 36: starling.v1.ListBucketsResponse.buckets:type_name -> starling.v1.Bucket
+	18, // 37: starling.v1.Cluster.Status:input_type -> starling.v1.StatusRequest
+	24, // 38: starling.v1.Cluster.Ring:input_type -> starling.v1.RingRequest
+	27, // 39: starling.v1.Cluster.Locate:input_type -> starling.v1.LocateRequest
+	30, // 40: starling.v1.Cluster.Hints:input_type -> starling.v1.HintsRequest
+	34, // 41: starling.v1.Cluster.CreateBucket:input_type -> starling.v1.CreateBucketRequest
+	36, // 42: starling.v1.Cluster.AlterBucket:input_type -> starling.v1.AlterBucketRequest
+	38, // 43: starling.v1.Cluster.ListBuckets:input_type -> starling.v1.ListBucketsRequest
+	40, // 44: starling.v1.Cluster.DropBucket:input_type -> starling.v1.DropBucketRequest
+	16, // 45: starling.v1.Cluster.Compare:input_type -> starling.v1.CompareRequest
+	4,  // 46: starling.v1.Cluster.StartRepair:input_type -> starling.v1.StartRepairRequest
+	6,  // 47: starling.v1.Cluster.ListTasks:input_type -> starling.v1.ListTasksRequest
+	8,  // 48: starling.v1.Cluster.GetTask:input_type -> starling.v1.GetTaskRequest
+	10, // 49: starling.v1.Cluster.CancelTask:input_type -> starling.v1.CancelTaskRequest
+	19, // 50: starling.v1.Cluster.Status:output_type -> starling.v1.StatusResponse
+	25, // 51: starling.v1.Cluster.Ring:output_type -> starling.v1.RingResponse
+	28, // 52: starling.v1.Cluster.Locate:output_type -> starling.v1.LocateResponse
+	31, // 53: starling.v1.Cluster.Hints:output_type -> starling.v1.HintsResponse
+	35, // 54: starling.v1.Cluster.CreateBucket:output_type -> starling.v1.CreateBucketResponse
+	37, // 55: starling.v1.Cluster.AlterBucket:output_type -> starling.v1.AlterBucketResponse
+	39, // 56: starling.v1.Cluster.ListBuckets:output_type -> starling.v1.ListBucketsResponse
+	41, // 57: starling.v1.Cluster.DropBucket:output_type -> starling.v1.DropBucketResponse
+	17, // 58: starling.v1.Cluster.Compare:output_type -> starling.v1.CompareResponse
+	5,  // 59: starling.v1.Cluster.StartRepair:output_type -> starling.v1.StartRepairResponse
+	7,  // 60: starling.v1.Cluster.ListTasks:output_type -> starling.v1.ListTasksResponse
+	9,  // 61: starling.v1.Cluster.GetTask:output_type -> starling.v1.GetTaskResponse
+	11, // 62: starling.v1.Cluster.CancelTask:output_type -> starling.v1.CancelTaskResponse
+	50, // [50:63] is the sub-list for method output_type
+	37, // [37:50] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_starling_v1_cluster_proto_init() }
@@ -1994,14 +3368,15 @@ func file_starling_v1_cluster_proto_init() {
 	}
 	file_starling_v1_item_proto_init()
 	file_starling_v1_kv_proto_init()
-	file_starling_v1_cluster_proto_msgTypes[5].OneofWrappers = []any{}
+	file_starling_v1_cluster_proto_msgTypes[17].OneofWrappers = []any{}
+	file_starling_v1_cluster_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_starling_v1_cluster_proto_rawDesc), len(file_starling_v1_cluster_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   23,
+			NumEnums:      4,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

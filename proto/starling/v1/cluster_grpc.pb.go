@@ -30,6 +30,10 @@ const (
 	Cluster_ListBuckets_FullMethodName  = "/starling.v1.Cluster/ListBuckets"
 	Cluster_DropBucket_FullMethodName   = "/starling.v1.Cluster/DropBucket"
 	Cluster_Compare_FullMethodName      = "/starling.v1.Cluster/Compare"
+	Cluster_StartRepair_FullMethodName  = "/starling.v1.Cluster/StartRepair"
+	Cluster_ListTasks_FullMethodName    = "/starling.v1.Cluster/ListTasks"
+	Cluster_GetTask_FullMethodName      = "/starling.v1.Cluster/GetTask"
+	Cluster_CancelTask_FullMethodName   = "/starling.v1.Cluster/CancelTask"
 )
 
 // ClusterClient is the client API for Cluster service.
@@ -56,6 +60,16 @@ type ClusterClient interface {
 	DropBucket(ctx context.Context, in *DropBucketRequest, opts ...grpc.CallOption) (*DropBucketResponse, error)
 	// Compare has two nodes compare what both own, and mend what differs unless they are only to look. It may be repeated.
 	Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error)
+	// StartRepair has the answering node see to it that each two members compare what both own and mend what differs, as a
+	// task, which goes on when the caller has gone. It may be repeated: two repairs take turns.
+	StartRepair(ctx context.Context, in *StartRepairRequest, opts ...grpc.CallOption) (*StartRepairResponse, error)
+	// ListTasks lists the tasks of the cluster's live nodes, those started last first. Tasks live in the memory of their node:
+	// the last hundred that have ended are kept, until it restarts.
+	ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error)
+	// GetTask shows a task of any node, and waits for it to change if that is wanted.
+	GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error)
+	// CancelTask asks a task of any node to end. It may run on for a moment: GetTask tells.
+	CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error)
 }
 
 type clusterClient struct {
@@ -156,6 +170,46 @@ func (c *clusterClient) Compare(ctx context.Context, in *CompareRequest, opts ..
 	return out, nil
 }
 
+func (c *clusterClient) StartRepair(ctx context.Context, in *StartRepairRequest, opts ...grpc.CallOption) (*StartRepairResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StartRepairResponse)
+	err := c.cc.Invoke(ctx, Cluster_StartRepair_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTasksResponse)
+	err := c.cc.Invoke(ctx, Cluster_ListTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTaskResponse)
+	err := c.cc.Invoke(ctx, Cluster_GetTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelTaskResponse)
+	err := c.cc.Invoke(ctx, Cluster_CancelTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClusterServer is the server API for Cluster service.
 // All implementations must embed UnimplementedClusterServer
 // for forward compatibility.
@@ -180,6 +234,16 @@ type ClusterServer interface {
 	DropBucket(context.Context, *DropBucketRequest) (*DropBucketResponse, error)
 	// Compare has two nodes compare what both own, and mend what differs unless they are only to look. It may be repeated.
 	Compare(context.Context, *CompareRequest) (*CompareResponse, error)
+	// StartRepair has the answering node see to it that each two members compare what both own and mend what differs, as a
+	// task, which goes on when the caller has gone. It may be repeated: two repairs take turns.
+	StartRepair(context.Context, *StartRepairRequest) (*StartRepairResponse, error)
+	// ListTasks lists the tasks of the cluster's live nodes, those started last first. Tasks live in the memory of their node:
+	// the last hundred that have ended are kept, until it restarts.
+	ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error)
+	// GetTask shows a task of any node, and waits for it to change if that is wanted.
+	GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error)
+	// CancelTask asks a task of any node to end. It may run on for a moment: GetTask tells.
+	CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error)
 	mustEmbedUnimplementedClusterServer()
 }
 
@@ -216,6 +280,18 @@ func (UnimplementedClusterServer) DropBucket(context.Context, *DropBucketRequest
 }
 func (UnimplementedClusterServer) Compare(context.Context, *CompareRequest) (*CompareResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Compare not implemented")
+}
+func (UnimplementedClusterServer) StartRepair(context.Context, *StartRepairRequest) (*StartRepairResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StartRepair not implemented")
+}
+func (UnimplementedClusterServer) ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTasks not implemented")
+}
+func (UnimplementedClusterServer) GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTask not implemented")
+}
+func (UnimplementedClusterServer) CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelTask not implemented")
 }
 func (UnimplementedClusterServer) mustEmbedUnimplementedClusterServer() {}
 func (UnimplementedClusterServer) testEmbeddedByValue()                 {}
@@ -400,6 +476,78 @@ func _Cluster_Compare_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Cluster_StartRepair_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StartRepairRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).StartRepair(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_StartRepair_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).StartRepair(ctx, req.(*StartRepairRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_ListTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).ListTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_ListTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).ListTasks(ctx, req.(*ListTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_GetTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).GetTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_GetTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).GetTask(ctx, req.(*GetTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_CancelTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).CancelTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_CancelTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).CancelTask(ctx, req.(*CancelTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Cluster_ServiceDesc is the grpc.ServiceDesc for Cluster service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -442,6 +590,22 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Compare",
 			Handler:    _Cluster_Compare_Handler,
+		},
+		{
+			MethodName: "StartRepair",
+			Handler:    _Cluster_StartRepair_Handler,
+		},
+		{
+			MethodName: "ListTasks",
+			Handler:    _Cluster_ListTasks_Handler,
+		},
+		{
+			MethodName: "GetTask",
+			Handler:    _Cluster_GetTask_Handler,
+		},
+		{
+			MethodName: "CancelTask",
+			Handler:    _Cluster_CancelTask_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

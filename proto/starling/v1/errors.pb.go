@@ -74,6 +74,8 @@ const (
 	// The disks of all nodes that could take the write are full but for their reserves: nothing was done. "free" and
 	// "reserve" are bytes of the last one asked. UNAVAILABLE.
 	Reason_REASON_DISK_FULL Reason = 20
+	// No node keeps a task of that id: it ended long ago, or with a restart of its node. NOT_FOUND.
+	Reason_REASON_UNKNOWN_TASK Reason = 21
 )
 
 // Enum value maps for Reason.
@@ -100,6 +102,7 @@ var (
 		18: "REASON_HINT_BUDGET",
 		19: "REASON_INTERNAL",
 		20: "REASON_DISK_FULL",
+		21: "REASON_UNKNOWN_TASK",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -123,6 +126,7 @@ var (
 		"REASON_HINT_BUDGET":         18,
 		"REASON_INTERNAL":            19,
 		"REASON_DISK_FULL":           20,
+		"REASON_UNKNOWN_TASK":        21,
 	}
 )
 
@@ -157,7 +161,7 @@ var File_starling_v1_errors_proto protoreflect.FileDescriptor
 
 const file_starling_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x18starling/v1/errors.proto\x12\vstarling.v1*\xb8\x04\n" +
+	"\x18starling/v1/errors.proto\x12\vstarling.v1*\xd1\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17REASON_INVALID_ARGUMENT\x10\x01\x12\x1a\n" +
@@ -180,7 +184,8 @@ const file_starling_v1_errors_proto_rawDesc = "" +
 	"\x14REASON_WRONG_CLUSTER\x10\x11\x12\x16\n" +
 	"\x12REASON_HINT_BUDGET\x10\x12\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\x13\x12\x14\n" +
-	"\x10REASON_DISK_FULL\x10\x14B>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
+	"\x10REASON_DISK_FULL\x10\x14\x12\x17\n" +
+	"\x13REASON_UNKNOWN_TASK\x10\x15B>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
 
 var (
 	file_starling_v1_errors_proto_rawDescOnce sync.Once

@@ -72,7 +72,7 @@ func (x Propose_Step) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Propose_Step.Descriptor instead.
 func (Propose_Step) EnumDescriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{29, 0}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{30, 0}
 }
 
 // Frame is one message on a stream, in either direction.
@@ -276,6 +276,12 @@ type PeerRequest struct {
 	//	*PeerRequest_CompareNodes
 	//	*PeerRequest_CompareItems
 	//	*PeerRequest_Compare
+	//	*PeerRequest_Attest
+	//	*PeerRequest_RaiseFloors
+	//	*PeerRequest_ReadClaims
+	//	*PeerRequest_ListTasks
+	//	*PeerRequest_GetTask
+	//	*PeerRequest_CancelTask
 	Body          isPeerRequest_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -465,6 +471,60 @@ func (x *PeerRequest) GetCompare() *CompareRequest {
 	return nil
 }
 
+func (x *PeerRequest) GetAttest() *Attest {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_Attest); ok {
+			return x.Attest
+		}
+	}
+	return nil
+}
+
+func (x *PeerRequest) GetRaiseFloors() *RaiseFloors {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_RaiseFloors); ok {
+			return x.RaiseFloors
+		}
+	}
+	return nil
+}
+
+func (x *PeerRequest) GetReadClaims() *ReadClaims {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_ReadClaims); ok {
+			return x.ReadClaims
+		}
+	}
+	return nil
+}
+
+func (x *PeerRequest) GetListTasks() *ListTasksRequest {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_ListTasks); ok {
+			return x.ListTasks
+		}
+	}
+	return nil
+}
+
+func (x *PeerRequest) GetGetTask() *GetTaskRequest {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_GetTask); ok {
+			return x.GetTask
+		}
+	}
+	return nil
+}
+
+func (x *PeerRequest) GetCancelTask() *CancelTaskRequest {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_CancelTask); ok {
+			return x.CancelTask
+		}
+	}
+	return nil
+}
+
 type isPeerRequest_Body interface {
 	isPeerRequest_Body()
 }
@@ -527,6 +587,31 @@ type PeerRequest_Compare struct {
 	Compare *CompareRequest `protobuf:"bytes,23,opt,name=compare,proto3,oneof"`
 }
 
+type PeerRequest_Attest struct {
+	Attest *Attest `protobuf:"bytes,30,opt,name=attest,proto3,oneof"`
+}
+
+type PeerRequest_RaiseFloors struct {
+	RaiseFloors *RaiseFloors `protobuf:"bytes,31,opt,name=raise_floors,json=raiseFloors,proto3,oneof"`
+}
+
+type PeerRequest_ReadClaims struct {
+	ReadClaims *ReadClaims `protobuf:"bytes,32,opt,name=read_claims,json=readClaims,proto3,oneof"`
+}
+
+type PeerRequest_ListTasks struct {
+	// The tasks of the receiver, and requests about one of them on their way to it.
+	ListTasks *ListTasksRequest `protobuf:"bytes,40,opt,name=list_tasks,json=listTasks,proto3,oneof"`
+}
+
+type PeerRequest_GetTask struct {
+	GetTask *GetTaskRequest `protobuf:"bytes,41,opt,name=get_task,json=getTask,proto3,oneof"`
+}
+
+type PeerRequest_CancelTask struct {
+	CancelTask *CancelTaskRequest `protobuf:"bytes,42,opt,name=cancel_task,json=cancelTask,proto3,oneof"`
+}
+
 func (*PeerRequest_Write) isPeerRequest_Body() {}
 
 func (*PeerRequest_Read) isPeerRequest_Body() {}
@@ -555,6 +640,18 @@ func (*PeerRequest_CompareItems) isPeerRequest_Body() {}
 
 func (*PeerRequest_Compare) isPeerRequest_Body() {}
 
+func (*PeerRequest_Attest) isPeerRequest_Body() {}
+
+func (*PeerRequest_RaiseFloors) isPeerRequest_Body() {}
+
+func (*PeerRequest_ReadClaims) isPeerRequest_Body() {}
+
+func (*PeerRequest_ListTasks) isPeerRequest_Body() {}
+
+func (*PeerRequest_GetTask) isPeerRequest_Body() {}
+
+func (*PeerRequest_CancelTask) isPeerRequest_Body() {}
+
 type PeerReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's.
@@ -576,6 +673,12 @@ type PeerReply struct {
 	//	*PeerReply_CompareNodes
 	//	*PeerReply_CompareItems
 	//	*PeerReply_Compare
+	//	*PeerReply_Attest
+	//	*PeerReply_RaiseFloors
+	//	*PeerReply_ReadClaims
+	//	*PeerReply_ListTasks
+	//	*PeerReply_GetTask
+	//	*PeerReply_CancelTask
 	Body          isPeerReply_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -758,6 +861,60 @@ func (x *PeerReply) GetCompare() *CompareResponse {
 	return nil
 }
 
+func (x *PeerReply) GetAttest() *AttestReply {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_Attest); ok {
+			return x.Attest
+		}
+	}
+	return nil
+}
+
+func (x *PeerReply) GetRaiseFloors() *RaiseFloorsReply {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_RaiseFloors); ok {
+			return x.RaiseFloors
+		}
+	}
+	return nil
+}
+
+func (x *PeerReply) GetReadClaims() *ReadClaimsReply {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_ReadClaims); ok {
+			return x.ReadClaims
+		}
+	}
+	return nil
+}
+
+func (x *PeerReply) GetListTasks() *ListTasksResponse {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_ListTasks); ok {
+			return x.ListTasks
+		}
+	}
+	return nil
+}
+
+func (x *PeerReply) GetGetTask() *GetTaskResponse {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_GetTask); ok {
+			return x.GetTask
+		}
+	}
+	return nil
+}
+
+func (x *PeerReply) GetCancelTask() *CancelTaskResponse {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_CancelTask); ok {
+			return x.CancelTask
+		}
+	}
+	return nil
+}
+
 type isPeerReply_Body interface {
 	isPeerReply_Body()
 }
@@ -818,6 +975,30 @@ type PeerReply_Compare struct {
 	Compare *CompareResponse `protobuf:"bytes,23,opt,name=compare,proto3,oneof"`
 }
 
+type PeerReply_Attest struct {
+	Attest *AttestReply `protobuf:"bytes,30,opt,name=attest,proto3,oneof"`
+}
+
+type PeerReply_RaiseFloors struct {
+	RaiseFloors *RaiseFloorsReply `protobuf:"bytes,31,opt,name=raise_floors,json=raiseFloors,proto3,oneof"`
+}
+
+type PeerReply_ReadClaims struct {
+	ReadClaims *ReadClaimsReply `protobuf:"bytes,32,opt,name=read_claims,json=readClaims,proto3,oneof"`
+}
+
+type PeerReply_ListTasks struct {
+	ListTasks *ListTasksResponse `protobuf:"bytes,40,opt,name=list_tasks,json=listTasks,proto3,oneof"`
+}
+
+type PeerReply_GetTask struct {
+	GetTask *GetTaskResponse `protobuf:"bytes,41,opt,name=get_task,json=getTask,proto3,oneof"`
+}
+
+type PeerReply_CancelTask struct {
+	CancelTask *CancelTaskResponse `protobuf:"bytes,42,opt,name=cancel_task,json=cancelTask,proto3,oneof"`
+}
+
 func (*PeerReply_Write) isPeerReply_Body() {}
 
 func (*PeerReply_Read) isPeerReply_Body() {}
@@ -845,6 +1026,18 @@ func (*PeerReply_CompareNodes) isPeerReply_Body() {}
 func (*PeerReply_CompareItems) isPeerReply_Body() {}
 
 func (*PeerReply_Compare) isPeerReply_Body() {}
+
+func (*PeerReply_Attest) isPeerReply_Body() {}
+
+func (*PeerReply_RaiseFloors) isPeerReply_Body() {}
+
+func (*PeerReply_ReadClaims) isPeerReply_Body() {}
+
+func (*PeerReply_ListTasks) isPeerReply_Body() {}
+
+func (*PeerReply_GetTask) isPeerReply_Body() {}
+
+func (*PeerReply_CancelTask) isPeerReply_Body() {}
 
 // PeerError is why a replica did not do what it was asked.
 type PeerError struct {
@@ -928,7 +1121,9 @@ type WriteState struct {
 	// Set: the receiver is a fallback and keeps the state for this node, 16 bytes.
 	HintFor []byte `protobuf:"bytes,5,opt,name=hint_for,json=hintFor,proto3" json:"hint_for,omitempty"`
 	// The bucket's N: the fence is per partition and N.
-	N             uint32 `protobuf:"varint,6,opt,name=n,proto3" json:"n,omitempty"`
+	N uint32 `protobuf:"varint,6,opt,name=n,proto3" json:"n,omitempty"`
+	// The HLC of the version that is only now being written, 0 if none is.
+	Fresh         uint64 `protobuf:"fixed64,7,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1001,6 +1196,13 @@ func (x *WriteState) GetHintFor() []byte {
 func (x *WriteState) GetN() uint32 {
 	if x != nil {
 		return x.N
+	}
+	return 0
+}
+
+func (x *WriteState) GetFresh() uint64 {
+	if x != nil {
+		return x.Fresh
 	}
 	return 0
 }
@@ -1644,7 +1846,9 @@ type CompareRoots struct {
 	// At most 4,096; ascending.
 	Partitions []uint32 `protobuf:"varint,2,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
 	// 16 bytes for each.
-	Sums          []byte `protobuf:"bytes,3,opt,name=sums,proto3" json:"sums,omitempty"`
+	Sums []byte `protobuf:"bytes,3,opt,name=sums,proto3" json:"sums,omitempty"`
+	// The only bucket that the sums are of; 0: all with this N.
+	BucketId      uint64 `protobuf:"fixed64,15,opt,name=bucket_id,json=bucketId,proto3" json:"bucket_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1700,6 +1904,13 @@ func (x *CompareRoots) GetSums() []byte {
 	return nil
 }
 
+func (x *CompareRoots) GetBucketId() uint64 {
+	if x != nil {
+		return x.BucketId
+	}
+	return 0
+}
+
 type CompareRootsReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Differ        []uint32               `protobuf:"varint,1,rep,packed,name=differ,proto3" json:"differ,omitempty"`
@@ -1751,7 +1962,9 @@ type CompareNodes struct {
 	Partition uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
 	Depth     uint32                 `protobuf:"varint,3,opt,name=depth,proto3" json:"depth,omitempty"`
 	// At most 1,024; ascending.
-	Nodes         []uint32 `protobuf:"varint,4,rep,packed,name=nodes,proto3" json:"nodes,omitempty"`
+	Nodes []uint32 `protobuf:"varint,4,rep,packed,name=nodes,proto3" json:"nodes,omitempty"`
+	// As in CompareRoots.
+	BucketId      uint64 `protobuf:"fixed64,15,opt,name=bucket_id,json=bucketId,proto3" json:"bucket_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1814,6 +2027,13 @@ func (x *CompareNodes) GetNodes() []uint32 {
 	return nil
 }
 
+func (x *CompareNodes) GetBucketId() uint64 {
+	if x != nil {
+		return x.BucketId
+	}
+	return 0
+}
+
 type CompareNodesReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 16 bytes for each.
@@ -1874,7 +2094,12 @@ type CompareItems struct {
 	// Count the leaf anew, and nothing else: the items are alike, and the sums are not.
 	Recount bool `protobuf:"varint,7,opt,name=recount,proto3" json:"recount,omitempty"`
 	// Of what the asker lacks the keys alone.
-	KeysOnly      bool `protobuf:"varint,8,opt,name=keys_only,json=keysOnly,proto3" json:"keys_only,omitempty"`
+	KeysOnly bool `protobuf:"varint,8,opt,name=keys_only,json=keysOnly,proto3" json:"keys_only,omitempty"`
+	// What the asker's data of the partition claims, as in a causal.State.
+	Floor      uint64 `protobuf:"fixed64,9,opt,name=floor,proto3" json:"floor,omitempty"`
+	PurgeLevel uint64 `protobuf:"fixed64,10,opt,name=purge_level,json=purgeLevel,proto3" json:"purge_level,omitempty"`
+	// As in CompareRoots.
+	BucketId      uint64 `protobuf:"fixed64,15,opt,name=bucket_id,json=bucketId,proto3" json:"bucket_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1965,13 +2190,39 @@ func (x *CompareItems) GetKeysOnly() bool {
 	return false
 }
 
+func (x *CompareItems) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *CompareItems) GetPurgeLevel() uint64 {
+	if x != nil {
+		return x.PurgeLevel
+	}
+	return 0
+}
+
+func (x *CompareItems) GetBucketId() uint64 {
+	if x != nil {
+		return x.BucketId
+	}
+	return 0
+}
+
 type CompareItemsReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Items []*ComparedItem        `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	// Hashes of which the receiver has no item, up to through.
 	Lacks []uint64 `protobuf:"fixed64,2,rep,packed,name=lacks,proto3" json:"lacks,omitempty"`
 	// How far the reply goes, if not as far as was asked.
-	Through       []byte `protobuf:"bytes,3,opt,name=through,proto3,oneof" json:"through,omitempty"`
+	Through []byte `protobuf:"bytes,3,opt,name=through,proto3,oneof" json:"through,omitempty"`
+	// What the receiver's data of the partition claims.
+	Floor      uint64 `protobuf:"fixed64,4,opt,name=floor,proto3" json:"floor,omitempty"`
+	PurgeLevel uint64 `protobuf:"fixed64,5,opt,name=purge_level,json=purgeLevel,proto3" json:"purge_level,omitempty"`
+	// The receiver can't read some items of the leaf: that it lacks something says nothing.
+	Damaged       bool `protobuf:"varint,6,opt,name=damaged,proto3" json:"damaged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2025,6 +2276,27 @@ func (x *CompareItemsReply) GetThrough() []byte {
 		return x.Through
 	}
 	return nil
+}
+
+func (x *CompareItemsReply) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *CompareItemsReply) GetPurgeLevel() uint64 {
+	if x != nil {
+		return x.PurgeLevel
+	}
+	return 0
+}
+
+func (x *CompareItemsReply) GetDamaged() bool {
+	if x != nil {
+		return x.Damaged
+	}
+	return false
 }
 
 // ComparedItem is an item whose hash the asker did not send.
@@ -2082,7 +2354,9 @@ func (x *ComparedItem) GetState() []byte {
 }
 
 type ListHints struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tell the receiver's lag, too.
+	Lag           bool `protobuf:"varint,1,opt,name=lag,proto3" json:"lag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2117,9 +2391,20 @@ func (*ListHints) Descriptor() ([]byte, []int) {
 	return file_starling_v1_replica_proto_rawDescGZIP(), []int{23}
 }
 
+func (x *ListHints) GetLag() bool {
+	if x != nil {
+		return x.Lag
+	}
+	return false
+}
+
 type ListHintsReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hints         []*HintStatus          `protobuf:"bytes,1,rep,name=hints,proto3" json:"hints,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hints []*HintStatus          `protobuf:"bytes,1,rep,name=hints,proto3" json:"hints,omitempty"`
+	// If it was asked for.
+	Lag *NodeLag `protobuf:"bytes,2,opt,name=lag,proto3" json:"lag,omitempty"`
+	// The partitions whose rounds the receiver leads and that came to nothing, by reason: those of most partitions first.
+	Setbacks      []*Setback `protobuf:"bytes,3,rep,name=setbacks,proto3" json:"setbacks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2161,6 +2446,73 @@ func (x *ListHintsReply) GetHints() []*HintStatus {
 	return nil
 }
 
+func (x *ListHintsReply) GetLag() *NodeLag {
+	if x != nil {
+		return x.Lag
+	}
+	return nil
+}
+
+func (x *ListHintsReply) GetSetbacks() []*Setback {
+	if x != nil {
+		return x.Setbacks
+	}
+	return nil
+}
+
+// Setback is why rounds come to nothing for some partitions.
+type Setback struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Why           string                 `protobuf:"bytes,1,opt,name=why,proto3" json:"why,omitempty"`
+	Parts         []*Parts               `protobuf:"bytes,2,rep,name=parts,proto3" json:"parts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Setback) Reset() {
+	*x = Setback{}
+	mi := &file_starling_v1_replica_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Setback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Setback) ProtoMessage() {}
+
+func (x *Setback) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Setback.ProtoReflect.Descriptor instead.
+func (*Setback) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Setback) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Setback) GetParts() []*Parts {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
 // PullState asks for the cluster document; PushState offers one. Both sides merge.
 type PullState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2170,7 +2522,7 @@ type PullState struct {
 
 func (x *PullState) Reset() {
 	*x = PullState{}
-	mi := &file_starling_v1_replica_proto_msgTypes[25]
+	mi := &file_starling_v1_replica_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2534,7 @@ func (x *PullState) String() string {
 func (*PullState) ProtoMessage() {}
 
 func (x *PullState) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[25]
+	mi := &file_starling_v1_replica_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2547,7 @@ func (x *PullState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullState.ProtoReflect.Descriptor instead.
 func (*PullState) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{25}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{26}
 }
 
 type PullStateReply struct {
@@ -2207,7 +2559,7 @@ type PullStateReply struct {
 
 func (x *PullStateReply) Reset() {
 	*x = PullStateReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[26]
+	mi := &file_starling_v1_replica_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2571,7 @@ func (x *PullStateReply) String() string {
 func (*PullStateReply) ProtoMessage() {}
 
 func (x *PullStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[26]
+	mi := &file_starling_v1_replica_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2584,7 @@ func (x *PullStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullStateReply.ProtoReflect.Descriptor instead.
 func (*PullStateReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{26}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PullStateReply) GetDocument() []byte {
@@ -2253,7 +2605,7 @@ type PushState struct {
 
 func (x *PushState) Reset() {
 	*x = PushState{}
-	mi := &file_starling_v1_replica_proto_msgTypes[27]
+	mi := &file_starling_v1_replica_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2617,7 @@ func (x *PushState) String() string {
 func (*PushState) ProtoMessage() {}
 
 func (x *PushState) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[27]
+	mi := &file_starling_v1_replica_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2630,7 @@ func (x *PushState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushState.ProtoReflect.Descriptor instead.
 func (*PushState) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{27}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PushState) GetDocument() []byte {
@@ -2305,7 +2657,7 @@ type PushStateReply struct {
 
 func (x *PushStateReply) Reset() {
 	*x = PushStateReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[28]
+	mi := &file_starling_v1_replica_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2317,7 +2669,7 @@ func (x *PushStateReply) String() string {
 func (*PushStateReply) ProtoMessage() {}
 
 func (x *PushStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[28]
+	mi := &file_starling_v1_replica_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2330,7 +2682,7 @@ func (x *PushStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushStateReply.ProtoReflect.Descriptor instead.
 func (*PushStateReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{28}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PushStateReply) GetDocument() []byte {
@@ -2355,7 +2707,7 @@ type Propose struct {
 
 func (x *Propose) Reset() {
 	*x = Propose{}
-	mi := &file_starling_v1_replica_proto_msgTypes[29]
+	mi := &file_starling_v1_replica_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2719,7 @@ func (x *Propose) String() string {
 func (*Propose) ProtoMessage() {}
 
 func (x *Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[29]
+	mi := &file_starling_v1_replica_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2732,7 @@ func (x *Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Propose.ProtoReflect.Descriptor instead.
 func (*Propose) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{29}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Propose) GetStep() Propose_Step {
@@ -2423,7 +2775,7 @@ type ProposeReply struct {
 
 func (x *ProposeReply) Reset() {
 	*x = ProposeReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[30]
+	mi := &file_starling_v1_replica_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +2787,7 @@ func (x *ProposeReply) String() string {
 func (*ProposeReply) ProtoMessage() {}
 
 func (x *ProposeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[30]
+	mi := &file_starling_v1_replica_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +2800,7 @@ func (x *ProposeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeReply.ProtoReflect.Descriptor instead.
 func (*ProposeReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{30}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ProposeReply) GetGranted() bool {
@@ -2466,14 +2818,18 @@ func (x *ProposeReply) GetVotedFor() []byte {
 }
 
 type Ping struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bound of the sender's clock that is on its disk.
+	HlcBound uint64 `protobuf:"fixed64,1,opt,name=hlc_bound,json=hlcBound,proto3" json:"hlc_bound,omitempty"`
+	// Drawn anew at each start of the sender.
+	Process       uint64 `protobuf:"fixed64,2,opt,name=process,proto3" json:"process,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_starling_v1_replica_proto_msgTypes[31]
+	mi := &file_starling_v1_replica_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2841,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[31]
+	mi := &file_starling_v1_replica_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,20 +2854,40 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{31}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Ping) GetHlcBound() uint64 {
+	if x != nil {
+		return x.HlcBound
+	}
+	return 0
+}
+
+func (x *Ping) GetProcess() uint64 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
 }
 
 type PingReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	WallMs        int64                  `protobuf:"varint,1,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`
-	Ready         bool                   `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	WallMs int64                  `protobuf:"varint,1,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`
+	Ready  bool                   `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"`
+	// As in Ping, the receiver's.
+	HlcBound uint64 `protobuf:"fixed64,3,opt,name=hlc_bound,json=hlcBound,proto3" json:"hlc_bound,omitempty"`
+	Process  uint64 `protobuf:"fixed64,4,opt,name=process,proto3" json:"process,omitempty"`
+	// The highest bound that the receiver has heard of from earlier processes of the asker: if there was less on its disk when it
+	// started, that is an old disk put back.
+	Remembered    uint64 `protobuf:"fixed64,5,opt,name=remembered,proto3" json:"remembered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PingReply) Reset() {
 	*x = PingReply{}
-	mi := &file_starling_v1_replica_proto_msgTypes[32]
+	mi := &file_starling_v1_replica_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2523,7 +2899,7 @@ func (x *PingReply) String() string {
 func (*PingReply) ProtoMessage() {}
 
 func (x *PingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_replica_proto_msgTypes[32]
+	mi := &file_starling_v1_replica_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2536,7 +2912,7 @@ func (x *PingReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingReply.ProtoReflect.Descriptor instead.
 func (*PingReply) Descriptor() ([]byte, []int) {
-	return file_starling_v1_replica_proto_rawDescGZIP(), []int{32}
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PingReply) GetWallMs() int64 {
@@ -2549,6 +2925,479 @@ func (x *PingReply) GetWallMs() int64 {
 func (x *PingReply) GetReady() bool {
 	if x != nil {
 		return x.Ready
+	}
+	return false
+}
+
+func (x *PingReply) GetHlcBound() uint64 {
+	if x != nil {
+		return x.HlcBound
+	}
+	return 0
+}
+
+func (x *PingReply) GetProcess() uint64 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+func (x *PingReply) GetRemembered() uint64 {
+	if x != nil {
+		return x.Remembered
+	}
+	return 0
+}
+
+// Parts are partitions as the buckets with n replicas see them.
+type Parts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	N             uint32                 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
+	Partitions    []uint32               `protobuf:"varint,2,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Parts) Reset() {
+	*x = Parts{}
+	mi := &file_starling_v1_replica_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Parts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Parts) ProtoMessage() {}
+
+func (x *Parts) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Parts.ProtoReflect.Descriptor instead.
+func (*Parts) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Parts) GetN() uint32 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *Parts) GetPartitions() []uint32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+// Attest asks a guardian of some partitions for its part in a round: to lift its clock to at, to refuse fresh writes up to
+// through from now on, and to say what it holds.
+type Attest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	At    uint64                 `protobuf:"fixed64,1,opt,name=at,proto3" json:"at,omitempty"`
+	// 0: only say which process you are.
+	Through       uint64   `protobuf:"fixed64,2,opt,name=through,proto3" json:"through,omitempty"`
+	Parts         []*Parts `protobuf:"bytes,3,rep,name=parts,proto3" json:"parts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attest) Reset() {
+	*x = Attest{}
+	mi := &file_starling_v1_replica_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attest) ProtoMessage() {}
+
+func (x *Attest) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attest.ProtoReflect.Descriptor instead.
+func (*Attest) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Attest) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Attest) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
+func (x *Attest) GetParts() []*Parts {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+type AttestReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Drawn anew at each start.
+	Process uint64 `protobuf:"fixed64,1,opt,name=process,proto3" json:"process,omitempty"`
+	// For each partition asked about, in that order: the floor of the receiver's data, 0 if it is no owner.
+	Floors []uint64 `protobuf:"fixed64,2,rep,packed,name=floors,proto3" json:"floors,omitempty"`
+	// Places in that order where the receiver holds a hint with a dot up to through, or is rebuilding: it does not attest there.
+	Hinted        []uint32 `protobuf:"varint,3,rep,packed,name=hinted,proto3" json:"hinted,omitempty"`
+	Rebuilding    []uint32 `protobuf:"varint,4,rep,packed,name=rebuilding,proto3" json:"rebuilding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttestReply) Reset() {
+	*x = AttestReply{}
+	mi := &file_starling_v1_replica_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttestReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttestReply) ProtoMessage() {}
+
+func (x *AttestReply) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttestReply.ProtoReflect.Descriptor instead.
+func (*AttestReply) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *AttestReply) GetProcess() uint64 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+func (x *AttestReply) GetFloors() []uint64 {
+	if x != nil {
+		return x.Floors
+	}
+	return nil
+}
+
+func (x *AttestReply) GetHinted() []uint32 {
+	if x != nil {
+		return x.Hinted
+	}
+	return nil
+}
+
+func (x *AttestReply) GetRebuilding() []uint32 {
+	if x != nil {
+		return x.Rebuilding
+	}
+	return nil
+}
+
+// RaiseFloors tells an owner of the end of a round: its floor in these partitions may be raised, if it is the process that
+// took part.
+type RaiseFloors struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Process uint64                 `protobuf:"fixed64,1,opt,name=process,proto3" json:"process,omitempty"`
+	Floor   uint64                 `protobuf:"fixed64,2,opt,name=floor,proto3" json:"floor,omitempty"`
+	Parts   []*Parts               `protobuf:"bytes,3,rep,name=parts,proto3" json:"parts,omitempty"`
+	// For each partition, in that order.
+	PurgeLevels   []uint64 `protobuf:"fixed64,4,rep,packed,name=purge_levels,json=purgeLevels,proto3" json:"purge_levels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseFloors) Reset() {
+	*x = RaiseFloors{}
+	mi := &file_starling_v1_replica_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseFloors) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseFloors) ProtoMessage() {}
+
+func (x *RaiseFloors) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseFloors.ProtoReflect.Descriptor instead.
+func (*RaiseFloors) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RaiseFloors) GetProcess() uint64 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+func (x *RaiseFloors) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *RaiseFloors) GetParts() []*Parts {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *RaiseFloors) GetPurgeLevels() []uint64 {
+	if x != nil {
+		return x.PurgeLevels
+	}
+	return nil
+}
+
+type RaiseFloorsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseFloorsReply) Reset() {
+	*x = RaiseFloorsReply{}
+	mi := &file_starling_v1_replica_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseFloorsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseFloorsReply) ProtoMessage() {}
+
+func (x *RaiseFloorsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseFloorsReply.ProtoReflect.Descriptor instead.
+func (*RaiseFloorsReply) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{38}
+}
+
+// ReadClaims asks another owner of some partitions for what its data claims.
+type ReadClaims struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Parts []*Parts               `protobuf:"bytes,1,rep,name=parts,proto3" json:"parts,omitempty"`
+	// As in Ping.
+	HlcBound      uint64 `protobuf:"fixed64,2,opt,name=hlc_bound,json=hlcBound,proto3" json:"hlc_bound,omitempty"`
+	Process       uint64 `protobuf:"fixed64,3,opt,name=process,proto3" json:"process,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadClaims) Reset() {
+	*x = ReadClaims{}
+	mi := &file_starling_v1_replica_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadClaims) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadClaims) ProtoMessage() {}
+
+func (x *ReadClaims) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadClaims.ProtoReflect.Descriptor instead.
+func (*ReadClaims) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ReadClaims) GetParts() []*Parts {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *ReadClaims) GetHlcBound() uint64 {
+	if x != nil {
+		return x.HlcBound
+	}
+	return 0
+}
+
+func (x *ReadClaims) GetProcess() uint64 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+type ReadClaimsReply struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Process uint64                 `protobuf:"fixed64,1,opt,name=process,proto3" json:"process,omitempty"`
+	// Up to where the receiver refuses fresh writes.
+	Attested uint64 `protobuf:"fixed64,2,opt,name=attested,proto3" json:"attested,omitempty"`
+	// As in PingReply.
+	Remembered uint64 `protobuf:"fixed64,3,opt,name=remembered,proto3" json:"remembered,omitempty"`
+	// For each partition, in that order.
+	Floors      []uint64 `protobuf:"fixed64,4,rep,packed,name=floors,proto3" json:"floors,omitempty"`
+	PurgeLevels []uint64 `protobuf:"fixed64,5,rep,packed,name=purge_levels,json=purgeLevels,proto3" json:"purge_levels,omitempty"`
+	Rebuilding  []uint32 `protobuf:"varint,6,rep,packed,name=rebuilding,proto3" json:"rebuilding,omitempty"`
+	// The receiver has yet to look through its trees: a comparison with it may miss something.
+	TreesSuspect  bool `protobuf:"varint,7,opt,name=trees_suspect,json=treesSuspect,proto3" json:"trees_suspect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadClaimsReply) Reset() {
+	*x = ReadClaimsReply{}
+	mi := &file_starling_v1_replica_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadClaimsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadClaimsReply) ProtoMessage() {}
+
+func (x *ReadClaimsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadClaimsReply.ProtoReflect.Descriptor instead.
+func (*ReadClaimsReply) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ReadClaimsReply) GetProcess() uint64 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+func (x *ReadClaimsReply) GetAttested() uint64 {
+	if x != nil {
+		return x.Attested
+	}
+	return 0
+}
+
+func (x *ReadClaimsReply) GetRemembered() uint64 {
+	if x != nil {
+		return x.Remembered
+	}
+	return 0
+}
+
+func (x *ReadClaimsReply) GetFloors() []uint64 {
+	if x != nil {
+		return x.Floors
+	}
+	return nil
+}
+
+func (x *ReadClaimsReply) GetPurgeLevels() []uint64 {
+	if x != nil {
+		return x.PurgeLevels
+	}
+	return nil
+}
+
+func (x *ReadClaimsReply) GetRebuilding() []uint32 {
+	if x != nil {
+		return x.Rebuilding
+	}
+	return nil
+}
+
+func (x *ReadClaimsReply) GetTreesSuspect() bool {
+	if x != nil {
+		return x.TreesSuspect
 	}
 	return false
 }
@@ -2573,7 +3422,7 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x04name\x18\x06 \x01(\tR\x04name\x12\x1c\n" +
 	"\n" +
 	"to_node_id\x18\a \x01(\fR\btoNodeId\x12\x17\n" +
-	"\awall_ms\x18\b \x01(\x03R\x06wallMs\"\xd2\x06\n" +
+	"\awall_ms\x18\b \x01(\x03R\x06wallMs\"\xb9\t\n" +
 	"\vPeerRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -2596,8 +3445,18 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\rcompare_roots\x18\x14 \x01(\v2\x19.starling.v1.CompareRootsH\x00R\fcompareRoots\x12@\n" +
 	"\rcompare_nodes\x18\x15 \x01(\v2\x19.starling.v1.CompareNodesH\x00R\fcompareNodes\x12@\n" +
 	"\rcompare_items\x18\x16 \x01(\v2\x19.starling.v1.CompareItemsH\x00R\fcompareItems\x127\n" +
-	"\acompare\x18\x17 \x01(\v2\x1b.starling.v1.CompareRequestH\x00R\acompareB\x06\n" +
-	"\x04body\"\x8b\a\n" +
+	"\acompare\x18\x17 \x01(\v2\x1b.starling.v1.CompareRequestH\x00R\acompare\x12-\n" +
+	"\x06attest\x18\x1e \x01(\v2\x13.starling.v1.AttestH\x00R\x06attest\x12=\n" +
+	"\fraise_floors\x18\x1f \x01(\v2\x18.starling.v1.RaiseFloorsH\x00R\vraiseFloors\x12:\n" +
+	"\vread_claims\x18  \x01(\v2\x17.starling.v1.ReadClaimsH\x00R\n" +
+	"readClaims\x12>\n" +
+	"\n" +
+	"list_tasks\x18( \x01(\v2\x1d.starling.v1.ListTasksRequestH\x00R\tlistTasks\x128\n" +
+	"\bget_task\x18) \x01(\v2\x1b.starling.v1.GetTaskRequestH\x00R\agetTask\x12A\n" +
+	"\vcancel_task\x18* \x01(\v2\x1e.starling.v1.CancelTaskRequestH\x00R\n" +
+	"cancelTaskB\x06\n" +
+	"\x04body\"\x84\n" +
+	"\n" +
 	"\tPeerReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12,\n" +
 	"\x05error\x18\x02 \x01(\v2\x16.starling.v1.PeerErrorR\x05error\x124\n" +
@@ -2618,7 +3477,16 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\rcompare_roots\x18\x14 \x01(\v2\x1e.starling.v1.CompareRootsReplyH\x00R\fcompareRoots\x12E\n" +
 	"\rcompare_nodes\x18\x15 \x01(\v2\x1e.starling.v1.CompareNodesReplyH\x00R\fcompareNodes\x12E\n" +
 	"\rcompare_items\x18\x16 \x01(\v2\x1e.starling.v1.CompareItemsReplyH\x00R\fcompareItems\x128\n" +
-	"\acompare\x18\x17 \x01(\v2\x1c.starling.v1.CompareResponseH\x00R\acompareB\x06\n" +
+	"\acompare\x18\x17 \x01(\v2\x1c.starling.v1.CompareResponseH\x00R\acompare\x122\n" +
+	"\x06attest\x18\x1e \x01(\v2\x18.starling.v1.AttestReplyH\x00R\x06attest\x12B\n" +
+	"\fraise_floors\x18\x1f \x01(\v2\x1d.starling.v1.RaiseFloorsReplyH\x00R\vraiseFloors\x12?\n" +
+	"\vread_claims\x18  \x01(\v2\x1c.starling.v1.ReadClaimsReplyH\x00R\n" +
+	"readClaims\x12?\n" +
+	"\n" +
+	"list_tasks\x18( \x01(\v2\x1e.starling.v1.ListTasksResponseH\x00R\tlistTasks\x129\n" +
+	"\bget_task\x18) \x01(\v2\x1c.starling.v1.GetTaskResponseH\x00R\agetTask\x12B\n" +
+	"\vcancel_task\x18* \x01(\v2\x1f.starling.v1.CancelTaskResponseH\x00R\n" +
+	"cancelTaskB\x06\n" +
 	"\x04body\"\xd0\x01\n" +
 	"\tPeerError\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
@@ -2627,7 +3495,7 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x04code\x18\x04 \x01(\rR\x04code\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xeb\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x81\x02\n" +
 	"\n" +
 	"WriteState\x12,\n" +
 	"\x04item\x18\x01 \x01(\v2\x18.starling.v1.ItemAddressR\x04item\x12\x14\n" +
@@ -2637,7 +3505,8 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"durability\x18\x04 \x01(\x0e2\x17.starling.v1.DurabilityR\n" +
 	"durability\x12\x19\n" +
 	"\bhint_for\x18\x05 \x01(\fR\ahintFor\x12\f\n" +
-	"\x01n\x18\x06 \x01(\rR\x01n\"\x11\n" +
+	"\x01n\x18\x06 \x01(\rR\x01n\x12\x14\n" +
+	"\x05fresh\x18\a \x01(\x06R\x05fresh\"\x11\n" +
 	"\x0fWriteStateReply\"h\n" +
 	"\tReadState\x12,\n" +
 	"\x04item\x18\x01 \x01(\v2\x18.starling.v1.ItemAddressR\x04item\x12\x1f\n" +
@@ -2679,22 +3548,24 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x05state\x18\x02 \x01(\fR\x05state\x127\n" +
 	"\bconflict\x18\x03 \x01(\x0e2\x1b.starling.v1.ConflictPolicyR\bconflict\x12\f\n" +
 	"\x01n\x18\x04 \x01(\rR\x01n\"\x0e\n" +
-	"\fHandoffReply\"P\n" +
+	"\fHandoffReply\"m\n" +
 	"\fCompareRoots\x12\f\n" +
 	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x02 \x03(\rR\n" +
 	"partitions\x12\x12\n" +
-	"\x04sums\x18\x03 \x01(\fR\x04sums\"+\n" +
+	"\x04sums\x18\x03 \x01(\fR\x04sums\x12\x1b\n" +
+	"\tbucket_id\x18\x0f \x01(\x06R\bbucketId\"+\n" +
 	"\x11CompareRootsReply\x12\x16\n" +
-	"\x06differ\x18\x01 \x03(\rR\x06differ\"f\n" +
+	"\x06differ\x18\x01 \x03(\rR\x06differ\"\x83\x01\n" +
 	"\fCompareNodes\x12\f\n" +
 	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05depth\x18\x03 \x01(\rR\x05depth\x12\x14\n" +
-	"\x05nodes\x18\x04 \x03(\rR\x05nodes\"'\n" +
+	"\x05nodes\x18\x04 \x03(\rR\x05nodes\x12\x1b\n" +
+	"\tbucket_id\x18\x0f \x01(\x06R\bbucketId\"'\n" +
 	"\x11CompareNodesReply\x12\x12\n" +
-	"\x04sums\x18\x01 \x01(\fR\x04sums\"\xed\x01\n" +
+	"\x04sums\x18\x01 \x01(\fR\x04sums\"\xc1\x02\n" +
 	"\fCompareItems\x12\f\n" +
 	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x12\n" +
@@ -2703,22 +3574,37 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\athrough\x18\x05 \x01(\fH\x01R\athrough\x88\x01\x01\x12\x16\n" +
 	"\x06hashes\x18\x06 \x03(\x06R\x06hashes\x12\x18\n" +
 	"\arecount\x18\a \x01(\bR\arecount\x12\x1b\n" +
-	"\tkeys_only\x18\b \x01(\bR\bkeysOnlyB\b\n" +
+	"\tkeys_only\x18\b \x01(\bR\bkeysOnly\x12\x14\n" +
+	"\x05floor\x18\t \x01(\x06R\x05floor\x12\x1f\n" +
+	"\vpurge_level\x18\n" +
+	" \x01(\x06R\n" +
+	"purgeLevel\x12\x1b\n" +
+	"\tbucket_id\x18\x0f \x01(\x06R\bbucketIdB\b\n" +
 	"\x06_afterB\n" +
 	"\n" +
-	"\b_through\"\x85\x01\n" +
+	"\b_through\"\xd6\x01\n" +
 	"\x11CompareItemsReply\x12/\n" +
 	"\x05items\x18\x01 \x03(\v2\x19.starling.v1.ComparedItemR\x05items\x12\x14\n" +
 	"\x05lacks\x18\x02 \x03(\x06R\x05lacks\x12\x1d\n" +
-	"\athrough\x18\x03 \x01(\fH\x00R\athrough\x88\x01\x01B\n" +
+	"\athrough\x18\x03 \x01(\fH\x00R\athrough\x88\x01\x01\x12\x14\n" +
+	"\x05floor\x18\x04 \x01(\x06R\x05floor\x12\x1f\n" +
+	"\vpurge_level\x18\x05 \x01(\x06R\n" +
+	"purgeLevel\x12\x18\n" +
+	"\adamaged\x18\x06 \x01(\bR\adamagedB\n" +
 	"\n" +
 	"\b_through\"6\n" +
 	"\fComparedItem\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\fR\x05state\"\v\n" +
-	"\tListHints\"?\n" +
+	"\x05state\x18\x02 \x01(\fR\x05state\"\x1d\n" +
+	"\tListHints\x12\x10\n" +
+	"\x03lag\x18\x01 \x01(\bR\x03lag\"\x99\x01\n" +
 	"\x0eListHintsReply\x12-\n" +
-	"\x05hints\x18\x01 \x03(\v2\x17.starling.v1.HintStatusR\x05hints\"\v\n" +
+	"\x05hints\x18\x01 \x03(\v2\x17.starling.v1.HintStatusR\x05hints\x12&\n" +
+	"\x03lag\x18\x02 \x01(\v2\x14.starling.v1.NodeLagR\x03lag\x120\n" +
+	"\bsetbacks\x18\x03 \x03(\v2\x14.starling.v1.SetbackR\bsetbacks\"E\n" +
+	"\aSetback\x12\x10\n" +
+	"\x03why\x18\x01 \x01(\tR\x03why\x12(\n" +
+	"\x05parts\x18\x02 \x03(\v2\x12.starling.v1.PartsR\x05parts\"\v\n" +
 	"\tPullState\",\n" +
 	"\x0ePullStateReply\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\fR\bdocument\"L\n" +
@@ -2741,11 +3627,57 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\vSTEP_DECIDE\x10\x03\"E\n" +
 	"\fProposeReply\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x1b\n" +
-	"\tvoted_for\x18\x02 \x01(\fR\bvotedFor\"\x06\n" +
-	"\x04Ping\":\n" +
+	"\tvoted_for\x18\x02 \x01(\fR\bvotedFor\"=\n" +
+	"\x04Ping\x12\x1b\n" +
+	"\thlc_bound\x18\x01 \x01(\x06R\bhlcBound\x12\x18\n" +
+	"\aprocess\x18\x02 \x01(\x06R\aprocess\"\x91\x01\n" +
 	"\tPingReply\x12\x17\n" +
 	"\awall_ms\x18\x01 \x01(\x03R\x06wallMs\x12\x14\n" +
-	"\x05ready\x18\x02 \x01(\bR\x05ready2u\n" +
+	"\x05ready\x18\x02 \x01(\bR\x05ready\x12\x1b\n" +
+	"\thlc_bound\x18\x03 \x01(\x06R\bhlcBound\x12\x18\n" +
+	"\aprocess\x18\x04 \x01(\x06R\aprocess\x12\x1e\n" +
+	"\n" +
+	"remembered\x18\x05 \x01(\x06R\n" +
+	"remembered\"5\n" +
+	"\x05Parts\x12\f\n" +
+	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x03(\rR\n" +
+	"partitions\"\\\n" +
+	"\x06Attest\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x06R\x02at\x12\x18\n" +
+	"\athrough\x18\x02 \x01(\x06R\athrough\x12(\n" +
+	"\x05parts\x18\x03 \x03(\v2\x12.starling.v1.PartsR\x05parts\"w\n" +
+	"\vAttestReply\x12\x18\n" +
+	"\aprocess\x18\x01 \x01(\x06R\aprocess\x12\x16\n" +
+	"\x06floors\x18\x02 \x03(\x06R\x06floors\x12\x16\n" +
+	"\x06hinted\x18\x03 \x03(\rR\x06hinted\x12\x1e\n" +
+	"\n" +
+	"rebuilding\x18\x04 \x03(\rR\n" +
+	"rebuilding\"\x8a\x01\n" +
+	"\vRaiseFloors\x12\x18\n" +
+	"\aprocess\x18\x01 \x01(\x06R\aprocess\x12\x14\n" +
+	"\x05floor\x18\x02 \x01(\x06R\x05floor\x12(\n" +
+	"\x05parts\x18\x03 \x03(\v2\x12.starling.v1.PartsR\x05parts\x12!\n" +
+	"\fpurge_levels\x18\x04 \x03(\x06R\vpurgeLevels\"\x12\n" +
+	"\x10RaiseFloorsReply\"m\n" +
+	"\n" +
+	"ReadClaims\x12(\n" +
+	"\x05parts\x18\x01 \x03(\v2\x12.starling.v1.PartsR\x05parts\x12\x1b\n" +
+	"\thlc_bound\x18\x02 \x01(\x06R\bhlcBound\x12\x18\n" +
+	"\aprocess\x18\x03 \x01(\x06R\aprocess\"\xe7\x01\n" +
+	"\x0fReadClaimsReply\x12\x18\n" +
+	"\aprocess\x18\x01 \x01(\x06R\aprocess\x12\x1a\n" +
+	"\battested\x18\x02 \x01(\x06R\battested\x12\x1e\n" +
+	"\n" +
+	"remembered\x18\x03 \x01(\x06R\n" +
+	"remembered\x12\x16\n" +
+	"\x06floors\x18\x04 \x03(\x06R\x06floors\x12!\n" +
+	"\fpurge_levels\x18\x05 \x03(\x06R\vpurgeLevels\x12\x1e\n" +
+	"\n" +
+	"rebuilding\x18\x06 \x03(\rR\n" +
+	"rebuilding\x12#\n" +
+	"\rtrees_suspect\x18\a \x01(\bR\ftreesSuspect2u\n" +
 	"\aReplica\x126\n" +
 	"\bRequests\x12\x12.starling.v1.Frame\x1a\x12.starling.v1.Frame(\x010\x01\x122\n" +
 	"\x04Bulk\x12\x12.starling.v1.Frame\x1a\x12.starling.v1.Frame(\x010\x01B>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
@@ -2763,53 +3695,68 @@ func file_starling_v1_replica_proto_rawDescGZIP() []byte {
 }
 
 var file_starling_v1_replica_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_starling_v1_replica_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_starling_v1_replica_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_starling_v1_replica_proto_goTypes = []any{
-	(Propose_Step)(0),         // 0: starling.v1.Propose.Step
-	(*Frame)(nil),             // 1: starling.v1.Frame
-	(*Hello)(nil),             // 2: starling.v1.Hello
-	(*PeerRequest)(nil),       // 3: starling.v1.PeerRequest
-	(*PeerReply)(nil),         // 4: starling.v1.PeerReply
-	(*PeerError)(nil),         // 5: starling.v1.PeerError
-	(*WriteState)(nil),        // 6: starling.v1.WriteState
-	(*WriteStateReply)(nil),   // 7: starling.v1.WriteStateReply
-	(*ReadState)(nil),         // 8: starling.v1.ReadState
-	(*ReadStateReply)(nil),    // 9: starling.v1.ReadStateReply
-	(*ReadRange)(nil),         // 10: starling.v1.ReadRange
-	(*ReadRangeReply)(nil),    // 11: starling.v1.ReadRangeReply
-	(*RangeItem)(nil),         // 12: starling.v1.RangeItem
-	(*Forward)(nil),           // 13: starling.v1.Forward
-	(*ForwardReply)(nil),      // 14: starling.v1.ForwardReply
-	(*Handoff)(nil),           // 15: starling.v1.Handoff
-	(*HandoffReply)(nil),      // 16: starling.v1.HandoffReply
-	(*CompareRoots)(nil),      // 17: starling.v1.CompareRoots
-	(*CompareRootsReply)(nil), // 18: starling.v1.CompareRootsReply
-	(*CompareNodes)(nil),      // 19: starling.v1.CompareNodes
-	(*CompareNodesReply)(nil), // 20: starling.v1.CompareNodesReply
-	(*CompareItems)(nil),      // 21: starling.v1.CompareItems
-	(*CompareItemsReply)(nil), // 22: starling.v1.CompareItemsReply
-	(*ComparedItem)(nil),      // 23: starling.v1.ComparedItem
-	(*ListHints)(nil),         // 24: starling.v1.ListHints
-	(*ListHintsReply)(nil),    // 25: starling.v1.ListHintsReply
-	(*PullState)(nil),         // 26: starling.v1.PullState
-	(*PullStateReply)(nil),    // 27: starling.v1.PullStateReply
-	(*PushState)(nil),         // 28: starling.v1.PushState
-	(*PushStateReply)(nil),    // 29: starling.v1.PushStateReply
-	(*Propose)(nil),           // 30: starling.v1.Propose
-	(*ProposeReply)(nil),      // 31: starling.v1.ProposeReply
-	(*Ping)(nil),              // 32: starling.v1.Ping
-	(*PingReply)(nil),         // 33: starling.v1.PingReply
-	nil,                       // 34: starling.v1.PeerError.MetadataEntry
-	(*CompareRequest)(nil),    // 35: starling.v1.CompareRequest
-	(*CompareResponse)(nil),   // 36: starling.v1.CompareResponse
-	(*ItemAddress)(nil),       // 37: starling.v1.ItemAddress
-	(ConflictPolicy)(0),       // 38: starling.v1.ConflictPolicy
-	(Durability)(0),           // 39: starling.v1.Durability
-	(*PutRequest)(nil),        // 40: starling.v1.PutRequest
-	(*DeleteRequest)(nil),     // 41: starling.v1.DeleteRequest
-	(*PutResponse)(nil),       // 42: starling.v1.PutResponse
-	(*DeleteResponse)(nil),    // 43: starling.v1.DeleteResponse
-	(*HintStatus)(nil),        // 44: starling.v1.HintStatus
+	(Propose_Step)(0),          // 0: starling.v1.Propose.Step
+	(*Frame)(nil),              // 1: starling.v1.Frame
+	(*Hello)(nil),              // 2: starling.v1.Hello
+	(*PeerRequest)(nil),        // 3: starling.v1.PeerRequest
+	(*PeerReply)(nil),          // 4: starling.v1.PeerReply
+	(*PeerError)(nil),          // 5: starling.v1.PeerError
+	(*WriteState)(nil),         // 6: starling.v1.WriteState
+	(*WriteStateReply)(nil),    // 7: starling.v1.WriteStateReply
+	(*ReadState)(nil),          // 8: starling.v1.ReadState
+	(*ReadStateReply)(nil),     // 9: starling.v1.ReadStateReply
+	(*ReadRange)(nil),          // 10: starling.v1.ReadRange
+	(*ReadRangeReply)(nil),     // 11: starling.v1.ReadRangeReply
+	(*RangeItem)(nil),          // 12: starling.v1.RangeItem
+	(*Forward)(nil),            // 13: starling.v1.Forward
+	(*ForwardReply)(nil),       // 14: starling.v1.ForwardReply
+	(*Handoff)(nil),            // 15: starling.v1.Handoff
+	(*HandoffReply)(nil),       // 16: starling.v1.HandoffReply
+	(*CompareRoots)(nil),       // 17: starling.v1.CompareRoots
+	(*CompareRootsReply)(nil),  // 18: starling.v1.CompareRootsReply
+	(*CompareNodes)(nil),       // 19: starling.v1.CompareNodes
+	(*CompareNodesReply)(nil),  // 20: starling.v1.CompareNodesReply
+	(*CompareItems)(nil),       // 21: starling.v1.CompareItems
+	(*CompareItemsReply)(nil),  // 22: starling.v1.CompareItemsReply
+	(*ComparedItem)(nil),       // 23: starling.v1.ComparedItem
+	(*ListHints)(nil),          // 24: starling.v1.ListHints
+	(*ListHintsReply)(nil),     // 25: starling.v1.ListHintsReply
+	(*Setback)(nil),            // 26: starling.v1.Setback
+	(*PullState)(nil),          // 27: starling.v1.PullState
+	(*PullStateReply)(nil),     // 28: starling.v1.PullStateReply
+	(*PushState)(nil),          // 29: starling.v1.PushState
+	(*PushStateReply)(nil),     // 30: starling.v1.PushStateReply
+	(*Propose)(nil),            // 31: starling.v1.Propose
+	(*ProposeReply)(nil),       // 32: starling.v1.ProposeReply
+	(*Ping)(nil),               // 33: starling.v1.Ping
+	(*PingReply)(nil),          // 34: starling.v1.PingReply
+	(*Parts)(nil),              // 35: starling.v1.Parts
+	(*Attest)(nil),             // 36: starling.v1.Attest
+	(*AttestReply)(nil),        // 37: starling.v1.AttestReply
+	(*RaiseFloors)(nil),        // 38: starling.v1.RaiseFloors
+	(*RaiseFloorsReply)(nil),   // 39: starling.v1.RaiseFloorsReply
+	(*ReadClaims)(nil),         // 40: starling.v1.ReadClaims
+	(*ReadClaimsReply)(nil),    // 41: starling.v1.ReadClaimsReply
+	nil,                        // 42: starling.v1.PeerError.MetadataEntry
+	(*CompareRequest)(nil),     // 43: starling.v1.CompareRequest
+	(*ListTasksRequest)(nil),   // 44: starling.v1.ListTasksRequest
+	(*GetTaskRequest)(nil),     // 45: starling.v1.GetTaskRequest
+	(*CancelTaskRequest)(nil),  // 46: starling.v1.CancelTaskRequest
+	(*CompareResponse)(nil),    // 47: starling.v1.CompareResponse
+	(*ListTasksResponse)(nil),  // 48: starling.v1.ListTasksResponse
+	(*GetTaskResponse)(nil),    // 49: starling.v1.GetTaskResponse
+	(*CancelTaskResponse)(nil), // 50: starling.v1.CancelTaskResponse
+	(*ItemAddress)(nil),        // 51: starling.v1.ItemAddress
+	(ConflictPolicy)(0),        // 52: starling.v1.ConflictPolicy
+	(Durability)(0),            // 53: starling.v1.Durability
+	(*PutRequest)(nil),         // 54: starling.v1.PutRequest
+	(*DeleteRequest)(nil),      // 55: starling.v1.DeleteRequest
+	(*PutResponse)(nil),        // 56: starling.v1.PutResponse
+	(*DeleteResponse)(nil),     // 57: starling.v1.DeleteResponse
+	(*HintStatus)(nil),         // 58: starling.v1.HintStatus
+	(*NodeLag)(nil),            // 59: starling.v1.NodeLag
 }
 var file_starling_v1_replica_proto_depIdxs = []int32{
 	2,  // 0: starling.v1.Frame.hello:type_name -> starling.v1.Hello
@@ -2820,54 +3767,72 @@ var file_starling_v1_replica_proto_depIdxs = []int32{
 	10, // 5: starling.v1.PeerRequest.range:type_name -> starling.v1.ReadRange
 	13, // 6: starling.v1.PeerRequest.forward:type_name -> starling.v1.Forward
 	24, // 7: starling.v1.PeerRequest.list_hints:type_name -> starling.v1.ListHints
-	26, // 8: starling.v1.PeerRequest.pull_state:type_name -> starling.v1.PullState
-	28, // 9: starling.v1.PeerRequest.push_state:type_name -> starling.v1.PushState
-	30, // 10: starling.v1.PeerRequest.propose:type_name -> starling.v1.Propose
-	32, // 11: starling.v1.PeerRequest.ping:type_name -> starling.v1.Ping
+	27, // 8: starling.v1.PeerRequest.pull_state:type_name -> starling.v1.PullState
+	29, // 9: starling.v1.PeerRequest.push_state:type_name -> starling.v1.PushState
+	31, // 10: starling.v1.PeerRequest.propose:type_name -> starling.v1.Propose
+	33, // 11: starling.v1.PeerRequest.ping:type_name -> starling.v1.Ping
 	15, // 12: starling.v1.PeerRequest.handoff:type_name -> starling.v1.Handoff
 	17, // 13: starling.v1.PeerRequest.compare_roots:type_name -> starling.v1.CompareRoots
 	19, // 14: starling.v1.PeerRequest.compare_nodes:type_name -> starling.v1.CompareNodes
 	21, // 15: starling.v1.PeerRequest.compare_items:type_name -> starling.v1.CompareItems
-	35, // 16: starling.v1.PeerRequest.compare:type_name -> starling.v1.CompareRequest
-	5,  // 17: starling.v1.PeerReply.error:type_name -> starling.v1.PeerError
-	7,  // 18: starling.v1.PeerReply.write:type_name -> starling.v1.WriteStateReply
-	9,  // 19: starling.v1.PeerReply.read:type_name -> starling.v1.ReadStateReply
-	11, // 20: starling.v1.PeerReply.range:type_name -> starling.v1.ReadRangeReply
-	14, // 21: starling.v1.PeerReply.forward:type_name -> starling.v1.ForwardReply
-	25, // 22: starling.v1.PeerReply.list_hints:type_name -> starling.v1.ListHintsReply
-	27, // 23: starling.v1.PeerReply.pull_state:type_name -> starling.v1.PullStateReply
-	29, // 24: starling.v1.PeerReply.push_state:type_name -> starling.v1.PushStateReply
-	31, // 25: starling.v1.PeerReply.propose:type_name -> starling.v1.ProposeReply
-	33, // 26: starling.v1.PeerReply.ping:type_name -> starling.v1.PingReply
-	16, // 27: starling.v1.PeerReply.handoff:type_name -> starling.v1.HandoffReply
-	18, // 28: starling.v1.PeerReply.compare_roots:type_name -> starling.v1.CompareRootsReply
-	20, // 29: starling.v1.PeerReply.compare_nodes:type_name -> starling.v1.CompareNodesReply
-	22, // 30: starling.v1.PeerReply.compare_items:type_name -> starling.v1.CompareItemsReply
-	36, // 31: starling.v1.PeerReply.compare:type_name -> starling.v1.CompareResponse
-	34, // 32: starling.v1.PeerError.metadata:type_name -> starling.v1.PeerError.MetadataEntry
-	37, // 33: starling.v1.WriteState.item:type_name -> starling.v1.ItemAddress
-	38, // 34: starling.v1.WriteState.conflict:type_name -> starling.v1.ConflictPolicy
-	39, // 35: starling.v1.WriteState.durability:type_name -> starling.v1.Durability
-	37, // 36: starling.v1.ReadState.item:type_name -> starling.v1.ItemAddress
-	12, // 37: starling.v1.ReadRangeReply.items:type_name -> starling.v1.RangeItem
-	40, // 38: starling.v1.Forward.put:type_name -> starling.v1.PutRequest
-	41, // 39: starling.v1.Forward.delete:type_name -> starling.v1.DeleteRequest
-	42, // 40: starling.v1.ForwardReply.put:type_name -> starling.v1.PutResponse
-	43, // 41: starling.v1.ForwardReply.delete:type_name -> starling.v1.DeleteResponse
-	37, // 42: starling.v1.Handoff.item:type_name -> starling.v1.ItemAddress
-	38, // 43: starling.v1.Handoff.conflict:type_name -> starling.v1.ConflictPolicy
-	23, // 44: starling.v1.CompareItemsReply.items:type_name -> starling.v1.ComparedItem
-	44, // 45: starling.v1.ListHintsReply.hints:type_name -> starling.v1.HintStatus
-	0,  // 46: starling.v1.Propose.step:type_name -> starling.v1.Propose.Step
-	1,  // 47: starling.v1.Replica.Requests:input_type -> starling.v1.Frame
-	1,  // 48: starling.v1.Replica.Bulk:input_type -> starling.v1.Frame
-	1,  // 49: starling.v1.Replica.Requests:output_type -> starling.v1.Frame
-	1,  // 50: starling.v1.Replica.Bulk:output_type -> starling.v1.Frame
-	49, // [49:51] is the sub-list for method output_type
-	47, // [47:49] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	43, // 16: starling.v1.PeerRequest.compare:type_name -> starling.v1.CompareRequest
+	36, // 17: starling.v1.PeerRequest.attest:type_name -> starling.v1.Attest
+	38, // 18: starling.v1.PeerRequest.raise_floors:type_name -> starling.v1.RaiseFloors
+	40, // 19: starling.v1.PeerRequest.read_claims:type_name -> starling.v1.ReadClaims
+	44, // 20: starling.v1.PeerRequest.list_tasks:type_name -> starling.v1.ListTasksRequest
+	45, // 21: starling.v1.PeerRequest.get_task:type_name -> starling.v1.GetTaskRequest
+	46, // 22: starling.v1.PeerRequest.cancel_task:type_name -> starling.v1.CancelTaskRequest
+	5,  // 23: starling.v1.PeerReply.error:type_name -> starling.v1.PeerError
+	7,  // 24: starling.v1.PeerReply.write:type_name -> starling.v1.WriteStateReply
+	9,  // 25: starling.v1.PeerReply.read:type_name -> starling.v1.ReadStateReply
+	11, // 26: starling.v1.PeerReply.range:type_name -> starling.v1.ReadRangeReply
+	14, // 27: starling.v1.PeerReply.forward:type_name -> starling.v1.ForwardReply
+	25, // 28: starling.v1.PeerReply.list_hints:type_name -> starling.v1.ListHintsReply
+	28, // 29: starling.v1.PeerReply.pull_state:type_name -> starling.v1.PullStateReply
+	30, // 30: starling.v1.PeerReply.push_state:type_name -> starling.v1.PushStateReply
+	32, // 31: starling.v1.PeerReply.propose:type_name -> starling.v1.ProposeReply
+	34, // 32: starling.v1.PeerReply.ping:type_name -> starling.v1.PingReply
+	16, // 33: starling.v1.PeerReply.handoff:type_name -> starling.v1.HandoffReply
+	18, // 34: starling.v1.PeerReply.compare_roots:type_name -> starling.v1.CompareRootsReply
+	20, // 35: starling.v1.PeerReply.compare_nodes:type_name -> starling.v1.CompareNodesReply
+	22, // 36: starling.v1.PeerReply.compare_items:type_name -> starling.v1.CompareItemsReply
+	47, // 37: starling.v1.PeerReply.compare:type_name -> starling.v1.CompareResponse
+	37, // 38: starling.v1.PeerReply.attest:type_name -> starling.v1.AttestReply
+	39, // 39: starling.v1.PeerReply.raise_floors:type_name -> starling.v1.RaiseFloorsReply
+	41, // 40: starling.v1.PeerReply.read_claims:type_name -> starling.v1.ReadClaimsReply
+	48, // 41: starling.v1.PeerReply.list_tasks:type_name -> starling.v1.ListTasksResponse
+	49, // 42: starling.v1.PeerReply.get_task:type_name -> starling.v1.GetTaskResponse
+	50, // 43: starling.v1.PeerReply.cancel_task:type_name -> starling.v1.CancelTaskResponse
+	42, // 44: starling.v1.PeerError.metadata:type_name -> starling.v1.PeerError.MetadataEntry
+	51, // 45: starling.v1.WriteState.item:type_name -> starling.v1.ItemAddress
+	52, // 46: starling.v1.WriteState.conflict:type_name -> starling.v1.ConflictPolicy
+	53, // 47: starling.v1.WriteState.durability:type_name -> starling.v1.Durability
+	51, // 48: starling.v1.ReadState.item:type_name -> starling.v1.ItemAddress
+	12, // 49: starling.v1.ReadRangeReply.items:type_name -> starling.v1.RangeItem
+	54, // 50: starling.v1.Forward.put:type_name -> starling.v1.PutRequest
+	55, // 51: starling.v1.Forward.delete:type_name -> starling.v1.DeleteRequest
+	56, // 52: starling.v1.ForwardReply.put:type_name -> starling.v1.PutResponse
+	57, // 53: starling.v1.ForwardReply.delete:type_name -> starling.v1.DeleteResponse
+	51, // 54: starling.v1.Handoff.item:type_name -> starling.v1.ItemAddress
+	52, // 55: starling.v1.Handoff.conflict:type_name -> starling.v1.ConflictPolicy
+	23, // 56: starling.v1.CompareItemsReply.items:type_name -> starling.v1.ComparedItem
+	58, // 57: starling.v1.ListHintsReply.hints:type_name -> starling.v1.HintStatus
+	59, // 58: starling.v1.ListHintsReply.lag:type_name -> starling.v1.NodeLag
+	26, // 59: starling.v1.ListHintsReply.setbacks:type_name -> starling.v1.Setback
+	35, // 60: starling.v1.Setback.parts:type_name -> starling.v1.Parts
+	0,  // 61: starling.v1.Propose.step:type_name -> starling.v1.Propose.Step
+	35, // 62: starling.v1.Attest.parts:type_name -> starling.v1.Parts
+	35, // 63: starling.v1.RaiseFloors.parts:type_name -> starling.v1.Parts
+	35, // 64: starling.v1.ReadClaims.parts:type_name -> starling.v1.Parts
+	1,  // 65: starling.v1.Replica.Requests:input_type -> starling.v1.Frame
+	1,  // 66: starling.v1.Replica.Bulk:input_type -> starling.v1.Frame
+	1,  // 67: starling.v1.Replica.Requests:output_type -> starling.v1.Frame
+	1,  // 68: starling.v1.Replica.Bulk:output_type -> starling.v1.Frame
+	67, // [67:69] is the sub-list for method output_type
+	65, // [65:67] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_starling_v1_replica_proto_init() }
@@ -2893,6 +3858,12 @@ func file_starling_v1_replica_proto_init() {
 		(*PeerRequest_CompareNodes)(nil),
 		(*PeerRequest_CompareItems)(nil),
 		(*PeerRequest_Compare)(nil),
+		(*PeerRequest_Attest)(nil),
+		(*PeerRequest_RaiseFloors)(nil),
+		(*PeerRequest_ReadClaims)(nil),
+		(*PeerRequest_ListTasks)(nil),
+		(*PeerRequest_GetTask)(nil),
+		(*PeerRequest_CancelTask)(nil),
 	}
 	file_starling_v1_replica_proto_msgTypes[3].OneofWrappers = []any{
 		(*PeerReply_Write)(nil),
@@ -2909,6 +3880,12 @@ func file_starling_v1_replica_proto_init() {
 		(*PeerReply_CompareNodes)(nil),
 		(*PeerReply_CompareItems)(nil),
 		(*PeerReply_Compare)(nil),
+		(*PeerReply_Attest)(nil),
+		(*PeerReply_RaiseFloors)(nil),
+		(*PeerReply_ReadClaims)(nil),
+		(*PeerReply_ListTasks)(nil),
+		(*PeerReply_GetTask)(nil),
+		(*PeerReply_CancelTask)(nil),
 	}
 	file_starling_v1_replica_proto_msgTypes[8].OneofWrappers = []any{}
 	file_starling_v1_replica_proto_msgTypes[12].OneofWrappers = []any{
@@ -2927,7 +3904,7 @@ func file_starling_v1_replica_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_starling_v1_replica_proto_rawDesc), len(file_starling_v1_replica_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
