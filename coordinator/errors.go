@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/starling-db/starling/causal"
 	"github.com/starling-db/starling/coordinator/quorum"
 )
 
@@ -24,6 +25,19 @@ var (
 	// ErrNotCoordinator: this node may not coordinate the item's writes; Route says who may.
 	ErrNotCoordinator = errors.New("this node is no guardian of the item")
 )
+
+// TooLateError is a replica's answer to a write whose version is not above what it has promised to refuse: it has to be minted
+// again, above Floor.
+type TooLateError struct {
+	Floor causal.HLC
+	Err   error
+}
+
+// Error is the replica's.
+func (e *TooLateError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the replica's error.
+func (e *TooLateError) Unwrap() error { return e.Err }
 
 // Cause is why one replica did not count.
 type Cause struct {

@@ -28,7 +28,8 @@ type GetResult struct {
 	Trace *Trace
 }
 
-// Get reads an item from R replicas: the state from one, digests from the others. When they agree
+// Get reads an item from R replicas, while its partition moves from R of each of the two layouts: the
+// state from one, digests from the others. When they agree
 // it returns at once. When they differ it fetches the states, joins them, and sends the join to
 // those behind; it returns once N-R+1 owners hold it, so that no later read of a quorum goes back in time
 // (with R=1 it does not wait). Answers that come after the reply are compared too, and mended.
@@ -41,7 +42,7 @@ func (c *Coordinator) Get(ctx context.Context, req GetRequest) (GetResult, error
 	defer c.running.Done()
 	pl := c.place(req.Item, req.N, nil)
 	list, owners := c.readers(pl, req.Strict)
-	plan := quorum.GetPlan{N: pl.n, R: req.R, Candidates: len(list), Owners: owners}
+	plan := pl.getPlan(list, owners, req.R)
 	if count, refused := plan.Refusal(); refused {
 		return GetResult{}, &QuorumError{Op: "get", Kind: ErrRefused, Count: count}
 	}

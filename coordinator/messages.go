@@ -16,7 +16,11 @@ type MintRequest struct {
 	// HintFor is the owner that the own copy stands in for, when the coordinator is a fallback.
 	HintFor ring.NodeID
 	// Owes are owners that are down and that nobody stands in for: the own copy reminds of each.
-	Owes  []ring.NodeID
+	Owes []ring.NodeID
+	// N is the bucket's.
+	N int
+	// Above: a write that was minted before is minted again unless its version is above this.
+	Above causal.HLC
 	Epoch uint64
 }
 
@@ -40,7 +44,9 @@ type WriteRequest struct {
 	Sync   bool
 	// HintFor is the owner that the receiver stands in for; zero when it is an owner itself.
 	HintFor ring.NodeID
-	Epoch   uint64
+	// Fresh is the HLC of the version that is only now being written; zero in a repair.
+	Fresh causal.HLC
+	Epoch uint64
 }
 
 // ReadRequest asks one replica for its copy of an item.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/coordinator/quorum"
 	"github.com/starling-db/starling/ring"
 )
 
@@ -15,8 +16,10 @@ type placement struct {
 	partition int
 	n         int
 	epoch     *ring.Epoch
-	// places are the guardians: the first n are owners, the others fallbacks.
+	// places are the guardians: first the owners, then the fallbacks. In a move they are those of both layouts.
 	places []ring.NodeID
+	owners int
+	sides  []quorum.Side // in a move: the owners of each layout
 	health []Health
 	self   int // the own place, -1 when the node is no guardian
 }
@@ -30,8 +33,13 @@ func (c *Coordinator) place(item causal.ItemKey, n int, avoid []ring.NodeID) *pl
 
 func (c *Coordinator) placeAt(epoch *ring.Epoch, token ring.Token, partition, n int, avoid []ring.NodeID) *placement {
 	pl := &placement{token: token, partition: partition, epoch: epoch, self: -1}
-	pl.places = epoch.Base.Guardians(partition, n)
-	pl.n = min(n, len(pl.places))
+	if epoch.Joint() {
+		pl.join(n)
+	} else {
+		pl.places = epoch.Base.Guardians(partition, n)
+		pl.n = min(n, len(pl.places))
+		pl.owners = pl.n
+	}
 	pl.health = make([]Health, len(pl.places))
 	for i, id := range pl.places {
 		switch {
@@ -59,7 +67,7 @@ func (pl *placement) usable(strict bool) []bool {
 		}
 	}
 	for i, h := range pl.health {
-		if h == Slow && (strict || quick < pl.n) {
+		if h == Slow && (strict || quick < pl.owners) {
 			up[i] = true
 			quick++
 		}
@@ -67,15 +75,22 @@ func (pl *placement) usable(strict bool) []bool {
 	return up
 }
 
-// live counts the places that could count towards a quorum.
+// live counts the places that could count towards a quorum, on the side where they are fewest.
 func (pl *placement) live(strict bool) int {
-	live := 0
-	for i, ok := range pl.usable(strict) {
-		if ok && (i < pl.n || !strict) {
-			live++
+	usable := pl.usable(strict)
+	live := func(owner func(int) bool) int {
+		live := 0
+		for i, ok := range usable {
+			if ok && (i < pl.owners && owner(i) || i >= pl.owners && !strict) {
+				live++
+			}
 		}
+		return min(live, pl.n)
 	}
-	return min(live, pl.n)
+	if pl.sides == nil {
+		return live(func(int) bool { return true })
+	}
+	return min(live(pl.sides[0].Places.Has), live(pl.sides[1].Places.Has))
 }
 
 // Route is where a write may be coordinated.
@@ -92,13 +107,13 @@ type Route struct {
 }
 
 // Route tells who may coordinate a write of the item: its owners, because they hold it, so that
-// what they mint stands on all they have seen. Only when none can be reached does a sloppy write
-// go to a fallback.
+// what they mint stands on all they have seen. In a move those of either layout may, and those of both
+// come first. Only when none can be reached does a sloppy write go to a fallback.
 func (c *Coordinator) Route(item causal.ItemKey, n int, strict bool) Route {
 	pl := c.place(item, n, nil)
-	owner := pl.self >= 0 && pl.self < pl.n
+	owner := pl.self >= 0 && pl.self < pl.owners
 	r := Route{Owner: owner, Guardian: pl.self >= 0 && !owner && !strict, Live: pl.live(strict)}
-	for _, id := range c.bySpeed(pl.places[:pl.n]) {
+	for _, id := range pl.inBothFirst(c.bySpeed(pl.places[:pl.owners])) {
 		switch {
 		case id == c.Cluster.Self:
 		case pl.healthOf(id) == Up:
@@ -110,7 +125,7 @@ func (c *Coordinator) Route(item causal.ItemKey, n int, strict bool) Route {
 	if strict || r.Guardian {
 		return r
 	}
-	for i := pl.n; i < len(pl.places); i++ {
+	for i := pl.owners; i < len(pl.places); i++ {
 		switch pl.health[i] {
 		case Up:
 			r.Others = append(r.Others, pl.places[i])
@@ -136,55 +151,4 @@ func (c *Coordinator) bySpeed(nodes []ring.NodeID) []ring.NodeID {
 	}
 	slices.SortStableFunc(out, func(a, b ring.NodeID) int { return cmp.Compare(took(a), took(b)) })
 	return out
-}
-
-// candidate is a node that a read may ask.
-type candidate struct {
-	node    ring.NodeID
-	hintFor ring.NodeID // the owner that it stands in for
-}
-
-func (t candidate) fallback() bool { return !t.hintFor.IsZero() }
-
-// readers lists whom a read may ask, in the order in which it does: owners by speed, slow ones
-// last; then, for a sloppy read, the fallbacks that would have taken writes in the place of owners
-// that can't be reached. owners is the number of owners among them.
-func (c *Coordinator) readers(pl *placement, strict bool) (list []candidate, owners int) {
-	var fast, slow []ring.NodeID
-	for i, id := range pl.places[:pl.n] {
-		switch pl.health[i] {
-		case Up:
-			fast = append(fast, id)
-		case Slow:
-			slow = append(slow, id)
-		}
-	}
-	for _, id := range c.bySpeed(fast) {
-		list = append(list, candidate{node: id})
-	}
-	usable := pl.usable(strict)
-	for _, id := range slow {
-		if usable[slices.Index(pl.places, id)] {
-			list = append(list, candidate{node: id})
-		}
-	}
-	var alone ring.NodeID // a slow owner that is asked all the same, and so needs nobody in its stead
-	if len(list) == 0 && len(slow) > 0 {
-		// Fallbacks alone can't tell that there is nothing: one owner takes part, however slow.
-		alone = slow[0]
-		list = append(list, candidate{node: alone})
-	}
-	owners = len(list)
-	if strict {
-		return list, owners
-	}
-	for _, t := range pl.epoch.Base.Preflist(pl.partition, pl.n, func(id ring.NodeID) bool {
-		i := slices.Index(pl.places, id)
-		return i >= 0 && usable[i]
-	}) {
-		if !t.HintFor.IsZero() && t.HintFor != alone {
-			list = append(list, candidate{node: t.Node, hintFor: t.HintFor})
-		}
-	}
-	return list, owners
 }

@@ -36,7 +36,8 @@ type PutResult struct {
 
 // Put mints a version on this node, which must be an owner of the item or, in a sloppy quorum, a
 // fallback while an owner is down, and sends the item's whole state to the other owners while the
-// own copy syncs. It returns once W owners, or stand-ins for distinct owners, have acknowledged.
+// own copy syncs. It returns once W owners, or stand-ins for distinct owners, have acknowledged; while
+// the partition moves, W of each of the two layouts.
 //
 // A *QuorumError of kind ErrRefused means that nothing was written; of kind ErrUnknown, that the
 // write may still take effect, and that trying again with the same request id is safe. Errors of
@@ -46,16 +47,42 @@ func (c *Coordinator) Put(ctx context.Context, req PutRequest) (PutResult, error
 		return PutResult{}, err
 	}
 	defer c.running.Done()
+	result, err := c.put(ctx, req, 0)
+	if late := tooLate(err); late != nil && ctx.Err() == nil {
+		// If that fails as well it may not say more than is known: the first version is there.
+		if again, failed := c.put(ctx, req, late.Floor); failed == nil {
+			return again, nil
+		}
+	}
+	return result, err
+}
+
+// tooLate is the highest floor that kept replicas from taking the write, nil if none did.
+func tooLate(err error) (highest *TooLateError) {
+	q, ok := errors.AsType[*QuorumError](err)
+	if !ok {
+		return nil
+	}
+	for _, c := range q.Causes {
+		if late, ok := errors.AsType[*TooLateError](c.Err); ok && (highest == nil || late.Floor > highest.Floor) {
+			highest = late
+		}
+	}
+	return highest
+}
+
+// put is one attempt. A write that was minted before is minted again unless its version is above that HLC.
+func (c *Coordinator) put(ctx context.Context, req PutRequest, above causal.HLC) (PutResult, error) {
 	pl := c.place(req.Item, req.N, req.Avoid)
-	if pl.self < 0 || req.Strict && pl.self >= pl.n {
+	if pl.self < 0 || req.Strict && pl.self >= pl.owners {
 		return PutResult{}, ErrNotCoordinator
 	}
-	plan := quorum.PutPlan{N: pl.n, W: req.W, Strict: req.Strict, Up: pl.usable(req.Strict), Self: pl.self}
+	plan := pl.putPlan(req.W, req.Strict)
 	if count, refused := plan.Refusal(); refused {
 		return PutResult{}, &QuorumError{Op: "put", Kind: ErrRefused, Count: count}
 	}
 	run := newPutRun(c, req, pl, plan)
-	if err := run.start(ctx); err != nil {
+	if err := run.start(ctx, above); err != nil {
 		return PutResult{}, err
 	}
 	err := run.await(ctx)
@@ -111,12 +138,12 @@ func newPutRun(c *Coordinator, req PutRequest, pl *placement, plan quorum.PutPla
 }
 
 // start mints and sends. After an error nothing was written and nothing is on its way.
-func (r *putRun) start(ctx context.Context) error {
+func (r *putRun) start(ctx context.Context, above causal.HLC) error {
 	sends := r.tally.Start()
 	standIn, owes := r.ownHints(sends)
 	minted, err := r.c.Replicas.Mint(ctx, MintRequest{
 		Item: r.req.Item, Policy: r.req.Policy, Write: r.req.Write, Sync: r.req.Sync,
-		HintFor: standIn, Owes: owes, Epoch: r.pl.epoch.Number,
+		HintFor: standIn, Owes: owes, N: r.req.N, Above: above, Epoch: r.pl.epoch.Number,
 	})
 	if err != nil {
 		return err
@@ -132,7 +159,7 @@ func (r *putRun) start(ctx context.Context) error {
 // for, if it is a fallback, and those that are down with nobody to stand in for them. They go into the mint's own
 // batch, so that a crash right after it forgets none.
 func (r *putRun) ownHints(sends []quorum.Send) (standIn ring.NodeID, owes []ring.NodeID) {
-	served := make([]bool, r.pl.n)
+	served := make([]bool, r.pl.owners)
 	for _, s := range sends {
 		if s.Place == r.pl.self && s.For != s.Place {
 			standIn = r.pl.places[s.For]
@@ -153,9 +180,10 @@ func (r *putRun) send(sends []quorum.Send) {
 		return
 	}
 	for _, s := range sends {
-		m := Message{Node: r.pl.places[s.Place], Fallback: s.Place >= r.pl.n, Action: "write", Versions: dots(r.minted.State)}
+		m := Message{Node: r.pl.places[s.Place], Fallback: s.Place >= r.pl.owners, Action: "write", Versions: dots(r.minted.State)}
 		write := WriteRequest{
 			Item: r.req.Item, N: r.req.N, Policy: r.req.Policy, State: r.minted.State, Sync: r.req.Sync, Epoch: r.pl.epoch.Number,
+			Fresh: r.minted.Version.Dot.HLC,
 		}
 		if s.For != s.Place {
 			write.HintFor = r.pl.places[s.For]

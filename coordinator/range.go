@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -49,7 +48,7 @@ var errNothing = errors.New("replica sent a part of the range without any item")
 // that don't show don't cost another round.
 const replicaSlack = 16
 
-// Range reads one page from R replicas and joins it item by item. A replica that stopped at its
+// Range reads one page from R replicas, in a move from R of each layout, and joins it item by item. A replica that stopped at its
 // limit says nothing of what lies behind, so the page ends at the nearest such end: a limit hides
 // nothing. Items in which the replicas differ are written back as by Get before the page is
 // returned. A page may hold fewer live items than asked for, even none, without being the last.
@@ -61,11 +60,13 @@ func (c *Coordinator) Range(ctx context.Context, req ReadRange) (Page, error) {
 	epoch := c.Cluster.Epoch()
 	pl := c.placeAt(epoch, req.Token, epoch.Base.PartitionOf(req.Token), req.N, nil)
 	list, owners := c.readers(pl, req.Strict)
-	plan := quorum.GetPlan{N: pl.n, R: req.R, Candidates: len(list), Owners: owners}
+	plan := pl.getPlan(list, owners, req.R)
 	if count, refused := plan.Refusal(); refused {
 		return Page{}, &QuorumError{Op: "range", Kind: ErrRefused, Count: count}
 	}
-	run := &rangeRun{c: c, req: req, pl: pl, list: list, plan: plan, trace: c.newTracer(req.Explain, pl, req.Strict)}
+	run := &rangeRun{
+		c: c, req: req, pl: pl, list: list, plan: plan, tally: quorum.NewGet(plan), trace: c.newTracer(req.Explain, pl, req.Strict),
+	}
 	replies, err := run.collect(ctx)
 	if err != nil {
 		return Page{}, err
@@ -74,19 +75,9 @@ func (c *Coordinator) Range(ctx context.Context, req ReadRange) (Page, error) {
 	if err := run.settle(ctx, page.merged); err != nil {
 		return Page{}, err
 	}
-	page.Count = quorum.Count{Required: req.R, Received: len(replies), Live: len(list), Fallbacks: fallbacks(list, replies)}
-	page.Trace = run.trace.done(req.R, len(replies))
+	page.Count = run.tally.Count()
+	page.Trace = run.trace.done(page.Required, page.Received)
 	return page.Page, nil
-}
-
-func fallbacks(list []candidate, replies []rangeAnswer) int {
-	n := 0
-	for _, a := range replies {
-		if list[a.place].fallback() {
-			n++
-		}
-	}
-	return n
 }
 
 type rangeRun struct {
@@ -95,6 +86,7 @@ type rangeRun struct {
 	pl    *placement
 	list  []candidate
 	plan  quorum.GetPlan
+	tally *quorum.Get // of the answers
 	trace *tracer
 }
 
@@ -103,75 +95,6 @@ type rangeAnswer struct {
 	handle int
 	reply  RangeReply
 	err    error
-}
-
-// collect asks R candidates, and another for each that fails or is late. One of those that answer must be an owner:
-// fallbacks hold only what they took in somebody's stead, and can't tell what else there is.
-func (r *rangeRun) collect(ctx context.Context) ([]rangeAnswer, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	answers := make(chan rangeAnswer, len(r.list))
-	asked, failed := 0, 0
-	owner := false
-	var got []rangeAnswer
-	var causes []Cause
-	ask := func(hedged bool) {
-		place := asked
-		asked++
-		to := r.list[place]
-		handle := r.trace.asked(Message{Node: to.node, Fallback: to.fallback(), HintFor: to.hintFor, Hedged: hedged, Action: "range"})
-		r.c.linger(func() {
-			reply, err := r.c.Replicas.Range(ctx, to.node, r.request())
-			answers <- rangeAnswer{place, handle, reply, err}
-		})
-	}
-	for asked < r.req.R {
-		ask(false)
-	}
-	hedge := time.NewTimer(r.c.Hedge(r.list[0].node))
-	defer hedge.Stop()
-	fail := func(err error) error {
-		count := quorum.Count{Required: r.req.R, Received: len(got), Live: len(r.list), Fallbacks: fallbacks(r.list, got)}
-		kind := ErrTooFew
-		if count.Received >= count.Required {
-			kind = ErrNoOwner
-		}
-		return &QuorumError{Op: "range", Kind: kind, Count: count, Causes: causes, Err: err}
-	}
-	for len(got) < r.req.R || !owner {
-		select {
-		case a := <-answers:
-			if a.err == nil && !a.reply.Exhausted && len(a.reply.Items) == 0 {
-				a.err = errNothing
-			}
-			r.trace.answered(a.handle, a.err, nil)
-			if a.err == nil {
-				got = append(got, a)
-				owner = owner || !r.list[a.place].fallback()
-			} else {
-				failed++
-				causes = append(causes, Cause{r.list[a.place].node.String(), a.err})
-			}
-			waiting := asked - failed - len(got)
-			switch {
-			case asked < len(r.list) && (a.err != nil || waiting == 0 && len(got) >= r.req.R && !owner):
-				ask(false)
-			case asked-failed < r.req.R, waiting == 0 && !owner:
-				return nil, fail(ctx.Err())
-			}
-		case <-hedge.C:
-			if asked < len(r.list) {
-				r.c.Events.Hedge()
-				ask(true)
-				hedge.Reset(r.c.Hedge(r.list[asked-1].node))
-			}
-		case <-ctx.Done():
-			return nil, fail(ctx.Err())
-		case <-r.c.closing.Done():
-			return nil, ErrClosed
-		}
-	}
-	return got, nil
 }
 
 func (r *rangeRun) request() RangeRequest {
@@ -185,14 +108,8 @@ func (r *rangeRun) request() RangeRequest {
 type mergedItem struct {
 	key    []byte
 	join   causal.State
-	held   []held
+	held   []quorum.Held // each answer's digest; zero where it had none
 	differ bool
-}
-
-// held is one answer's digest of an item; zero where it had none.
-type held struct {
-	place  int
-	digest causal.Digest
 }
 
 type mergedPage struct {
@@ -242,17 +159,17 @@ func merge(policy causal.Policy, reverse bool, limit int, now causal.HLC, answer
 
 // mergeItem joins the answers' states of one key and moves their cursors behind it.
 func mergeItem(policy causal.Policy, key []byte, answers []rangeAnswer, next []int) mergedItem {
-	item := mergedItem{key: key, held: make([]held, len(answers))}
+	item := mergedItem{key: key, held: make([]quorum.Held, len(answers))}
 	for i, a := range answers {
-		item.held[i].place = a.place
+		item.held[i].Place = a.place
 		if n := next[i]; n < len(a.reply.Items) && bytes.Equal(a.reply.Items[n].Key, key) {
-			item.held[i].digest = a.reply.Items[n].State.Digest()
+			item.held[i].Digest = a.reply.Items[n].State.Digest()
 			item.join = causal.Merge(policy, item.join, a.reply.Items[n].State)
 			next[i]++
 		}
 	}
 	digest := item.join.Digest()
-	item.differ = slices.ContainsFunc(item.held, func(h held) bool { return h.digest != digest })
+	item.differ = slices.ContainsFunc(item.held, func(h quorum.Held) bool { return h.Digest != digest })
 	return item
 }
 
@@ -271,20 +188,10 @@ func (r *rangeRun) settle(ctx context.Context, items []mergedItem) error {
 	return g.Wait()
 }
 
-// settleItem runs the tally of a Get whose answers are there already.
+// settleItem runs the tally of a Get whose answers are there already. There may be more than R, and those of them that
+// agree are no agreement of all.
 func (r *rangeRun) settleItem(ctx context.Context, item mergedItem) error {
-	tally := quorum.NewGet(r.plan)
-	tally.Start()
-	// One of each digest first: there may be more than R answers, and R of them that agree are no agreement of all.
-	for _, again := range []bool{false, true} {
-		seen := make(map[causal.Digest]bool, len(item.held))
-		for _, h := range item.held {
-			if seen[h.digest] == again {
-				tally.Replied(h.place, true, h.digest)
-			}
-			seen[h.digest] = true
-		}
-	}
+	tally := quorum.NewJoin(r.plan, item.held)
 	if tally.Verdict() != quorum.Conflict {
 		return nil
 	}

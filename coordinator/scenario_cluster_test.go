@@ -404,8 +404,8 @@ func (p *process) replay(note func(target *stageNode, state causal.State, err er
 const stagePartitions = 16
 
 // epochAt is the ring of an epoch that ends a move of all partitions which was given up: the owners are who they were,
-// but between epochs changed-1 and changed others counted too. With changed zero no partition ever moved. Package
-// ring has no constructor for it yet, so it is put together from its encoding.
+// but between epochs changed-1 and changed others counted too. With changed zero no partition ever moved. To get to
+// such numbers would take many moves, so it is put together from its encoding.
 func (s *stage) epochAt(number, changed uint64) *ring.Epoch {
 	const head, tail = 3, 4 // format, kind, number; two tables of one run of zeros
 	const cells = stagePartitions * ring.MaxReplicas

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"math/bits"
 	"slices"
 
 	"github.com/starling-db/starling/causal"
@@ -33,23 +34,35 @@ type Action struct {
 type GetPlan struct {
 	// N is the number of replicas of the item, at least R.
 	N int
-	// R is the number of places that must answer, at least 1.
+	// R is the number of places that must answer, at least 1. Sides take its place, and that of N.
 	R int
 	// Candidates is the number of places.
 	Candidates int
 	// Owners is the number of owners among them; the places from there on are fallbacks. That an
 	// item is absent takes an owner's word: a fallback holds only what it took in somebody's stead.
 	Owners int
+	// Sides are both owner sets while the partition moves: the candidates that count for each, its N
+	// and its R. All that is said of R holds of each of them. None: there is one owner set.
+	Sides []Side
 }
 
 // Refusal tells whether there are too few candidates to reach R.
 func (p GetPlan) Refusal() (Count, bool) {
-	return Count{Required: p.R, Live: p.Candidates}, p.Candidates < p.R
+	s := p.sides()
+	count := s.farthest(func(side int) Count {
+		return Count{Required: s.of[side].Need, Live: bits.OnesCount64(uint64(s.of[side].Places))}
+	})
+	return count, count.Live < count.Required
+}
+
+func (p GetPlan) sides() sides {
+	return newSides(p.Sides, Side{N: p.N, Need: p.R, Places: first(p.Candidates)})
 }
 
 // Get tallies one read. See GetVerdict for its course.
 type Get struct {
 	plan    GetPlan
+	sides   sides
 	places  []getPlace
 	verdict GetVerdict
 	joined  bool
@@ -76,29 +89,65 @@ func (p *getPlace) votes() bool { return p.answered && !p.out }
 
 // NewGet returns the tally of a get whose plan is not refused.
 func NewGet(plan GetPlan) *Get {
-	return &Get{plan: plan, places: make([]getPlace, max(0, plan.Candidates))}
+	return &Get{plan: plan, sides: plan.sides(), places: make([]getPlace, max(0, plan.Candidates))}
 }
 
-// Start returns the first reads: the state from the first candidate, digests from R-1 others. To be
-// called once, before anything is reported.
+// Start returns the first reads, of as few owners as make up R on each side: the state from the first
+// of them, digests from the others. Fallbacks fill up what owners can't. To be called once, before
+// anything is reported.
 func (g *Get) Start() []Action {
 	var actions []Action
-	for place := range min(g.plan.R, len(g.places)) {
-		kind := ReadDigest
-		if place == 0 {
-			kind = ReadFull
+	kind, chosen := ReadFull, g.cover()
+	for place := range g.places {
+		if chosen.Has(place) {
+			actions = append(actions, g.read(place, kind))
+			kind = ReadDigest
 		}
-		actions = append(actions, g.read(place, kind))
 	}
 	g.decide()
 	return actions
+}
+
+// cover picks who is asked first. Owners of both sides come before those of one, so that a read in a
+// move asks little more than any other.
+func (g *Get) cover() (chosen Places) {
+	var have tally
+	for {
+		place := g.next(g.sides.short(have, g.sides.needs()), chosen)
+		if place < 0 {
+			return chosen
+		}
+		chosen = chosen.With(place)
+		g.sides.add(&have, place)
+	}
+}
+
+// next is the candidate to be asked next for the sake of the sides in the set: of those that were not
+// asked and are not left out an owner, then the one that is of most of the sides, then the first.
+// -1 when there is none.
+func (g *Get) next(wanted uint8, out Places) int {
+	best, most := -1, 0
+	for place := range g.places {
+		if g.places[place].asked || out.Has(place) {
+			continue
+		}
+		worth := g.sides.helps(wanted, place)
+		if worth > 0 && place < g.plan.Owners {
+			worth += len(g.sides.of) // more than any fallback's
+		}
+		if worth > most {
+			best, most = place, worth
+		}
+	}
+	return best
 }
 
 // Replied reports an answer: the digest of the place's state, and whether the state came with it.
 // Only the newest answer of a place counts. When R have answered and states are needed that nobody
 // has sent yet, it asks for them: one place for each digest. An answer to a full read without the
 // state is a failure; one that comes unasked, from a place not asked yet, counts like any other.
-// When R fallbacks and no owner say that there is nothing, it asks on. After the verdict an answer tells only who holds the result.
+// When R say that there is nothing, and no owner of some side is among them, it asks on. After the
+// verdict an answer tells only who holds the result.
 func (g *Get) Replied(place int, full bool, digest causal.Digest) []Action {
 	p := g.at(place)
 	if p == nil || p.asked && !p.reading {
@@ -150,12 +199,13 @@ func (g *Get) Slow(place int) []Action {
 	return append(g.replace(place, ReadFull), g.further()...)
 }
 
-// replace asks the next candidate in the place's stead, once. It does not ask for a state when one
-// is there already, unless the place had answered before, so that the places differ and its state
-// is what was missing.
+// replace asks the next candidate in the place's stead, once, on each side that the place is of: two
+// where none is of both. It does not ask for a state when one is there already, unless the place had
+// answered before, so that the places differ and its state is what was missing.
 func (g *Get) replace(place int, kind Kind) []Action {
 	p := &g.places[place]
-	next := slices.IndexFunc(g.places, func(p getPlace) bool { return !p.asked })
+	wanted := g.sides.at(place)
+	next := g.next(wanted, 0)
 	if g.verdict != ReadPending || p.replaced || next < 0 {
 		return nil
 	}
@@ -166,11 +216,15 @@ func (g *Get) replace(place int, kind Kind) []Action {
 	case g.any(func(p *getPlace) bool { return p.full }):
 		kind = ReadDigest
 	}
-	return []Action{g.read(next, kind)}
+	actions := []Action{g.read(next, kind)}
+	if next = g.next(wanted&^g.sides.at(next), 0); next >= 0 {
+		actions = append(actions, g.read(next, ReadDigest))
+	}
+	return actions
 }
 
-// further asks the next candidate for its state when all that have answered are fallbacks with
-// nothing, and nobody else is about to answer.
+// further asks the next candidate for its state when none that may say so has said that there is
+// nothing, though R have found nothing, and nobody else is about to answer.
 func (g *Get) further() []Action {
 	next := slices.IndexFunc(g.places, func(p getPlace) bool { return !p.asked })
 	if g.verdict != ReadPending || next < 0 || !g.hollow() || g.any(func(p *getPlace) bool { return p.reading && !p.slow }) {
@@ -185,10 +239,10 @@ func (g *Get) read(place int, kind Kind) Action {
 	return Action{Kind: kind, Place: place}
 }
 
-// fetch asks for the states that are missing once R places have answered: for each digest that
+// fetch asks for the states that are missing once R places of each side have answered: for each digest that
 // came without its state, from one place that has it, and from one more when that one is slow.
 func (g *Get) fetch() []Action {
-	if g.verdict != ReadPending || g.count((*getPlace).votes) < g.plan.R {
+	if g.verdict != ReadPending || !g.sides.enough(g.tally((*getPlace).votes)) {
 		return nil
 	}
 	var actions []Action
@@ -214,67 +268,37 @@ func (g *Get) inHand(d causal.Digest) bool {
 // decide looks for a first verdict. Any R answers will do, also when others differ: every set of R
 // owners meets every set of W (R+W>N), and every N-R+1 that hold what an earlier read returned. Only
 // answers count whose state is in hand, so that the join of a conflict covers R places. That there is
-// nothing is agreed on only with an owner: else the read would call lost what a late owner has.
+// nothing is agreed on only with an owner: else the read would call lost what a late owner has. All
+// that holds of each side by itself, as which of them a write before or a read after it went by is
+// not known here.
 func (g *Get) decide() {
 	if g.verdict != ReadPending {
 		return
 	}
-	usable, found := 0, false
+	var usable tally
+	found := false
 	for i := range g.places {
 		p := &g.places[i]
 		if !p.votes() || !g.inHand(p.digest) {
 			continue
 		}
-		usable++
+		g.sides.add(&usable, i)
 		found = found || p.digest != nothing
-		if g.count(func(q *getPlace) bool { return q.votes() && q.digest == p.digest }) >= g.plan.R && g.attested(p.digest) {
+		alike := g.tally(func(q *getPlace) bool { return q.votes() && q.digest == p.digest })
+		if g.sides.enough(alike) && g.attested(p.digest) {
 			g.verdict, g.result = Agreed, p.digest
 			g.markHolders()
 			return
 		}
 	}
 	switch {
-	case usable >= g.plan.R && found:
+	case g.sides.enough(usable) && found:
 		g.verdict = Conflict
-	case g.count(func(p *getPlace) bool { return !p.out }) < g.plan.R:
+	case !g.sides.enough(g.tally(func(p *getPlace) bool { return !p.out })):
 		g.verdict = ReadLost
 	case g.hollow() && !g.any(func(p *getPlace) bool { return p.reading || !p.asked }):
 		g.verdict = ReadLost
 	}
-}
-
-// Unattested tells whether R have answered, and there is no result all the same, as they all are fallbacks with nothing.
-func (g *Get) Unattested() bool { return g.hollow() && g.verdict != Agreed }
-
-// hollow tells whether R have answered, and all that have are fallbacks with nothing.
-func (g *Get) hollow() bool {
-	votes := 0
-	for i := range g.places {
-		if p := &g.places[i]; p.votes() {
-			if i < g.plan.Owners || p.digest != nothing {
-				return false
-			}
-			votes++
-		}
-	}
-	return votes >= g.plan.R
-}
-
-// nothing is the digest of a state without versions.
-var nothing causal.Digest
-
-// attested tells whether a result may stand on those who gave it: a state on anybody, nothing on an
-// owner.
-func (g *Get) attested(d causal.Digest) bool {
-	if d != nothing {
-		return true
-	}
-	for i := range g.places[:min(g.plan.Owners, len(g.places))] {
-		if p := &g.places[i]; p.votes() && p.digest == nothing {
-			return true
-		}
-	}
-	return false
 }
 
 // decided tells whether there is a result that digests can be compared with.
@@ -303,13 +327,19 @@ func (g *Get) Counts(place int) bool {
 // Verdict tells how the get stands.
 func (g *Get) Verdict() GetVerdict { return g.verdict }
 
-// Count counts answers before Join is called and holders of the join after it.
-func (g *Get) Count() Count {
-	count := Count{Required: g.plan.R}
+// Count counts answers before Join is called and holders of the join after it, on the side that is
+// farthest from what it needs, as Put.Count does.
+func (g *Get) Count() Count { return g.sides.farthest(g.countOn) }
+
+func (g *Get) countOn(side int) Count {
+	count := Count{Required: g.sides.of[side].Need}
 	if g.joined {
-		count.Required = g.needed()
+		count.Required = g.needed()[side]
 	}
 	for i := range g.places {
+		if !g.sides.of[side].Places.Has(i) {
+			continue
+		}
 		p := &g.places[i]
 		received := p.votes()
 		if g.joined {
@@ -348,13 +378,20 @@ func (g *Get) at(place int) *getPlace {
 	return &g.places[place]
 }
 
-func (g *Get) any(f func(*getPlace) bool) bool { return g.count(f) > 0 }
-
-func (g *Get) count(f func(*getPlace) bool) int {
-	n := 0
+func (g *Get) any(f func(*getPlace) bool) bool {
 	for i := range g.places {
 		if f(&g.places[i]) {
-			n++
+			return true
+		}
+	}
+	return false
+}
+
+// tally counts, on each side, the places of which f holds.
+func (g *Get) tally(f func(*getPlace) bool) (n tally) {
+	for i := range g.places {
+		if f(&g.places[i]) {
+			g.sides.add(&n, i)
 		}
 	}
 	return n

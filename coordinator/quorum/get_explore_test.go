@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"testing"
 
@@ -85,7 +86,8 @@ func one(left int) int {
 func exploreGet(t *testing.T, b getBounds, plan GetPlan) int {
 	t.Helper()
 	count, refused := plan.Refusal()
-	if want := (Count{Required: plan.R, Live: plan.Candidates}); count != want || refused != (plan.Candidates < plan.R) {
+	want := (getHistory{plan: plan}).count(make([]placeFacts, plan.Candidates))
+	if count != want || refused != (want.Live < want.Required) {
 		t.Fatalf("%+v: refusal %+v, %v", plan, count, refused)
 	}
 	if refused {
@@ -94,13 +96,43 @@ func exploreGet(t *testing.T, b getBounds, plan GetPlan) int {
 	e := &getExplorer{t: t, bounds: b, seen: map[getKey]bool{}}
 	g := NewGet(plan)
 	ev := getEvent{kind: "start", actions: g.Start()}
-	for i, a := range ev.actions {
-		if a.Place != i || (a.Kind == ReadFull) != (i == 0) || len(ev.actions) != plan.R {
-			t.Fatalf("%+v: start %v", plan, ev.actions)
+	checkStart(t, plan, ev.actions)
+	e.visit(g, getHistory{plan: plan, events: []getEvent{ev}, quorums: plan.quorums()}, b.late, b.failures)
+	return len(e.seen)
+}
+
+// checkStart: of all sets of places that make up R on each side one was asked in which owners answer for as much of that
+// as they can, and of those one of the fewest fallbacks, then of the fewest places; of one owner set the first R.
+func checkStart(t *testing.T, plan GetPlan, actions []Action) {
+	t.Helper()
+	cost := func(set Places) int {
+		owners := set & first(plan.Owners)
+		cost := bits.OnesCount64(uint64(set)) + 100*bits.OnesCount64(uint64(set&^owners))
+		for _, s := range plan.specSides() {
+			cost += 10000 * max(0, s.Need-bits.OnesCount64(uint64(owners&s.Places)))
+		}
+		return cost
+	}
+	var asked Places
+	for i, a := range actions {
+		if (a.Kind == ReadFull) != (i == 0) || i > 0 && actions[i-1].Place >= a.Place || plan.Sides == nil && a.Place != i {
+			t.Fatalf("%+v: start %v", plan, actions)
+		}
+		asked = asked.With(a.Place)
+	}
+	for set := range Places(1) << plan.Candidates {
+		if enoughOf(plan.specSides(), set) && cost(set) < cost(asked) || !enoughOf(plan.specSides(), asked) {
+			t.Fatalf("%+v: start %v, but %b will do", plan, actions, set)
 		}
 	}
-	e.visit(g, getHistory{plan: plan, events: []getEvent{ev}}, b.late, b.failures)
-	return len(e.seen)
+}
+
+// specSides are the owner sets of any plan.
+func (p GetPlan) specSides() []Side {
+	if p.Sides != nil {
+		return p.Sides
+	}
+	return []Side{{N: p.N, Need: p.R, Places: first(p.Candidates)}}
 }
 
 type getExplorer struct {
@@ -326,7 +358,7 @@ func (e *getExplorer) checkIdle(g *Get, h getHistory, facts []placeFacts) {
 // checkActions checks what was asked for in answer to ev, given the facts before it.
 func checkActions(t *testing.T, h getHistory, before []placeFacts, ev getEvent) {
 	t.Helper()
-	fresh := 0
+	var fresh Places
 	facts := slices.Clone(before)
 	if ev.kind == "replied" {
 		facts[ev.place].asked = true
@@ -341,15 +373,18 @@ func checkActions(t *testing.T, h getHistory, before []placeFacts, ev getEvent) 
 			ok = false
 		case f.asked: // for its state, in answer to a digest that nobody else's state has
 			now := h.facts()
-			ok = ok && a.Kind == ReadFull && (f.answered || a.Place == ev.place)
+			ok = ok && a.Kind == ReadFull && (f.answered || a.Place == ev.place) && enoughOf(h.plan.specSides(), votesOf(now))
 			ok = ok && !slices.ContainsFunc(now, func(o placeFacts) bool {
 				return o.votes() && o.full && o.digest == now[a.Place].digest
 			})
 		default:
-			fresh++
-			first := slices.IndexFunc(facts, func(f placeFacts) bool { return !f.asked })
 			replaces := (ev.kind == "fail" || ev.kind == "slow") && !before[ev.place].replaced
+			first := slices.IndexFunc(facts, func(f placeFacts) bool { return !f.asked })
+			if next := h.plan.nextFor(ev.place, fresh, facts); replaces && next >= 0 {
+				first = next
+			}
 			ok = ok && a.Place == first && (replaces || h.plan.hollow(h.facts()))
+			fresh = fresh.With(a.Place)
 			f.asked = true
 		}
 		if !ok {
@@ -359,11 +394,41 @@ func checkActions(t *testing.T, h getHistory, before []placeFacts, ev getEvent) 
 	if ev.kind == "join" {
 		checkJoin(t, h, before, ev)
 	}
-	left := slices.ContainsFunc(before, func(f placeFacts) bool { return !f.asked })
 	must := ev.kind == "fail" && !before[ev.place].replaced || ev.kind == "slow" && !before[ev.place].replaced && len(ev.actions) == 0
-	if must && left && h.state.verdict == ReadPending && fresh != 1 {
+	if must && h.state.verdict == ReadPending && h.plan.nextFor(ev.place, fresh, before) >= 0 {
 		t.Fatalf("%v: nobody replaces place %d", h, ev.place)
 	}
+}
+
+// nextFor is who is asked in the stead of a place, for the sides that those in fresh are not of: an owner rather than a
+// fallback, one of two such sides rather than of one, and of these the first. -1 when there is nobody.
+func (p GetPlan) nextFor(place int, fresh Places, facts []placeFacts) int {
+	best, most := -1, 0
+	for i, f := range facts {
+		worth := 0
+		for _, s := range p.specSides() {
+			if s.Places.Has(place) && s.Places.Has(i) && s.Places&fresh == 0 {
+				worth++
+			}
+		}
+		if worth > 0 && i < p.Owners {
+			worth += 10
+		}
+		if worth > most && !f.asked {
+			best, most = i, worth
+		}
+	}
+	return best
+}
+
+// votesOf are the places whose answers count.
+func votesOf(facts []placeFacts) (votes Places) {
+	for i, f := range facts {
+		if f.votes() {
+			votes = votes.With(i)
+		}
+	}
+	return votes
 }
 
 // checkJoin: whoever answered with something else gets the join, and no more are written to than it
@@ -382,17 +447,18 @@ func checkJoin(t *testing.T, h getHistory, before []placeFacts, ev getEvent) {
 			others++
 		}
 	}
-	if total := holders + len(ev.actions); others > 0 && total != h.plan.N-h.plan.R+1 {
+	if total := holders + len(ev.actions); h.plan.Sides == nil && others > 0 && total != h.plan.N-h.plan.R+1 {
 		t.Fatalf("%v: written to %d more, for %d in all", h, others, total)
 	}
 }
 
 // getHistory is the specification. All but the verdict is recomputed from the events.
 type getHistory struct {
-	plan   GetPlan
-	events []getEvent
-	state  specState
-	agreed int // how many events led to the verdict Agreed
+	plan    GetPlan
+	events  []getEvent
+	state   specState
+	agreed  int // how many events led to the verdict Agreed
+	quorums []Places
 }
 
 type getEvent struct {
@@ -434,14 +500,14 @@ func (h getHistory) String() string {
 
 // and appends an event and works out the verdict.
 func (h getHistory) and(ev getEvent) getHistory {
-	next := getHistory{h.plan, append(slices.Clip(h.events), ev), h.state, h.agreed}
+	next := getHistory{h.plan, append(slices.Clip(h.events), ev), h.state, h.agreed, h.quorums}
 	if ev.kind == "join" {
 		next.state.joined, next.state.result = true, ev.digest
 	}
 	facts := next.facts()
 	switch {
 	case next.state.verdict == ReadPending:
-		next.state.verdict, next.state.result = h.plan.firstVerdict(facts)
+		next.state.verdict, next.state.result = h.plan.firstVerdict(h.quorums, facts)
 		if next.state.verdict == Agreed {
 			next.agreed = len(next.events)
 		}
@@ -514,24 +580,42 @@ func (h getHistory) markAgreed(facts []placeFacts) {
 	}
 }
 
-// hollow tells whether R have answered and all of them are fallbacks with nothing.
+// hollow tells whether R have answered and all of them have nothing, and on some side they are fallbacks.
 func (p GetPlan) hollow(facts []placeFacts) bool {
-	votes := 0
-	for i, f := range facts {
-		if !f.votes() {
-			continue
+	votes := votesOf(facts)
+	found := slices.ContainsFunc(facts, func(f placeFacts) bool { return f.votes() && f.digest != nothing })
+	return !found && enoughOf(p.specSides(), votes) && !p.ownersOnEach(votes)
+}
+
+// ownersOnEach tells whether an owner of each side is in the set.
+func (p GetPlan) ownersOnEach(set Places) bool {
+	return !slices.ContainsFunc(p.specSides(), func(s Side) bool { return s.Places&set&first(p.Owners) == 0 })
+}
+
+// quorums are the sets of places that hold R of each side, and no more than that of any by themselves.
+func (p GetPlan) quorums() []Places {
+	sets := []Places{0}
+	for _, s := range p.specSides() {
+		var more []Places
+		for q := range Places(1) << p.Candidates {
+			if q&^s.Places != 0 || bits.OnesCount64(uint64(q)) != s.Need {
+				continue
+			}
+			for _, set := range sets {
+				more = append(more, set|q)
+			}
 		}
-		votes++
-		if i < p.Owners || f.digest != nothing {
-			return false
-		}
+		sets = more
 	}
-	return votes >= p.R
+	return sets
 }
 
 // needsAJoin tells whether nothing but a join can come of the get, of which there would be too few to hold it: no owner
 // can say that there is nothing, and a fallback has.
 func (p GetPlan) needsAJoin(facts []placeFacts) bool {
+	if p.Sides != nil {
+		return false // not with three replicas
+	}
 	alive, absent := 0, false
 	for i, f := range facts {
 		if !f.out {
@@ -545,79 +629,101 @@ func (p GetPlan) needsAJoin(facts []placeFacts) bool {
 	return absent && alive <= p.N-p.R
 }
 
-// firstVerdict tries every set of R places. A set in which all say that there is nothing must have an owner in it.
-func (p GetPlan) firstVerdict(facts []placeFacts) (GetVerdict, causal.Digest) {
+// firstVerdict tries every set of R places of each side. A set in which all say that there is nothing must have an owner
+// of each side in it.
+func (p GetPlan) firstVerdict(quorums []Places, facts []placeFacts) (GetVerdict, causal.Digest) {
 	inHand := map[causal.Digest]bool{}
-	alive := 0
-	for _, f := range facts {
+	var alive Places
+	hopes := false
+	for i, f := range facts {
 		if f.votes() && f.full {
 			inHand[f.digest] = true
 		}
 		if !f.out {
-			alive++
+			alive = alive.With(i)
 		}
-	}
-	verdict := ReadPending
-	hopes := false
-	for _, f := range facts {
 		hopes = hopes || f.reading || !f.asked
 	}
-	for set := range 1 << len(facts) {
-		size, usable, owners, digests := 0, true, 0, map[causal.Digest]bool{}
-		for i, f := range facts {
-			if set>>i&1 == 1 {
-				size++
-				usable = usable && f.votes() && inHand[f.digest]
-				digests[f.digest] = true
-				if i < p.Owners {
-					owners++
-				}
+	verdict := ReadPending
+	for _, set := range quorums {
+		usable, alike, found := true, true, false
+		var last *placeFacts
+		for i := range facts {
+			f := &facts[i]
+			if !set.Has(i) {
+				continue
 			}
+			usable = usable && f.votes() && inHand[f.digest]
+			alike = alike && (last == nil || last.digest == f.digest)
+			found = found || f.digest != nothing
+			last = f
 		}
-		if owners == 0 && len(digests) == 1 && digests[nothing] {
+		if !usable || !found && !p.ownersOnEach(set) {
 			continue
 		}
-		if size != p.R || !usable {
-			continue
-		}
-		if len(digests) == 1 {
-			for d := range digests {
-				return Agreed, d
-			}
+		if alike {
+			return Agreed, last.digest
 		}
 		verdict = Conflict
 	}
-	if verdict == ReadPending && (alive < p.R || p.hollow(facts) && !hopes) {
+	if verdict == ReadPending && (!enoughOf(p.specSides(), alive) || p.hollow(facts) && !hopes) {
 		verdict = ReadLost
 	}
 	return verdict, causal.Digest{}
 }
 
-// secondVerdict counts who holds the join and who may come to.
+// specNeeded is the number of places of a side that must hold a join: so many that any R of it meet one. Where one answer
+// does, later ones are promised nothing.
+func specNeeded(s Side) int {
+	if s.Need == 1 {
+		return 1
+	}
+	return s.N - s.Need + 1
+}
+
+// secondVerdict counts who holds the join and who may come to, on each side.
 func (p GetPlan) secondVerdict(facts []placeFacts) GetVerdict {
-	holders, hopes := 0, 0
-	for _, f := range facts {
-		if f.holds {
-			holders++
-		} else if f.writing || !f.out && !f.wasSent {
-			hopes++
+	verdict := Stable
+	for _, s := range p.specSides() {
+		holders, hopes := 0, 0
+		for i, f := range facts {
+			if !s.Places.Has(i) {
+				continue
+			}
+			if f.holds {
+				holders++
+			} else if f.writing || !f.out && !f.wasSent {
+				hopes++
+			}
+		}
+		if holders+hopes < specNeeded(s) {
+			return ReadLost
+		}
+		if holders < specNeeded(s) {
+			verdict = Conflict
 		}
 	}
-	if holders > p.N-p.R {
-		return Stable
-	}
-	if holders+hopes <= p.N-p.R {
-		return ReadLost
-	}
-	return Conflict
+	return verdict
 }
 
 func (h getHistory) count(facts []placeFacts) Count {
-	count := Count{Required: h.plan.R}
+	sides := h.plan.specSides()
+	worst := h.countOn(sides[0], facts)
+	if len(sides) == 2 {
+		worst = specFarthest(worst, h.countOn(sides[1], facts))
+	}
+	return worst
+}
+
+func (h getHistory) countOn(s Side, facts []placeFacts) Count {
+	count := Count{Required: s.Need}
 	if h.state.joined {
-		count.Required = h.plan.N - h.plan.R + 1
+		count.Required = specNeeded(s)
 	}
 	for place, f := range facts {
+		if !s.Places.Has(place) {
+			continue
+		}
 		in := h.state.joined && f.holds || !h.state.joined && f.votes()
 		if in {
 			count.Received++

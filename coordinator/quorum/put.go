@@ -5,10 +5,14 @@ import "slices"
 // PutPlan is what a put knows before it writes anything. Places are the guardians in the order of
 // the preference list: first the owners, then the fallbacks.
 type PutPlan struct {
-	// N is the number of owners; a list shorter than N consists of owners only.
+	// N is the number of owners, in a move of those of either layout; a list shorter than N consists
+	// of owners only.
 	N int
-	// W is the number of owners that must acknowledge, at least 1.
+	// W is the number of owners that must acknowledge, at least 1. Sides take its place.
 	W int
+	// Sides are both owner sets while the partition moves: the owners of each and its W. The put is
+	// won when each of them has its own. None: there is one owner set.
+	Sides []Side
 	// Strict keeps fallbacks out of it.
 	Strict bool
 	// Up tells for each place whether it is worth sending to.
@@ -18,8 +22,8 @@ type PutPlan struct {
 }
 
 // Refusal tells whether the put must be refused because it can't succeed as things are; nothing
-// must be written then. Either too few can count, so that Live < Required: the owners that are up
-// and, unless strict, one fallback for each owner that is down. Or the coordinator's own copy would
+// must be written then. Either too few can count on some side, so that Live < Required: the owners
+// that are up and, unless strict, one fallback for each owner that is down. Or the coordinator's own copy would
 // count for nobody: it is a fallback, and the quorum is strict or no owner is down. An owner should
 // coordinate instead.
 func (p PutPlan) Refusal() (Count, bool) {
@@ -55,7 +59,7 @@ type Send struct {
 
 // Put tallies one write.
 type Put struct {
-	w      int
+	sides  sides
 	owners int
 	copies []putCopy // by place
 	spares []int     // fallbacks not used yet, next first
@@ -83,18 +87,37 @@ const (
 // NewPut returns the tally of a put whose plan is not refused.
 func NewPut(plan PutPlan) *Put {
 	owners := max(0, min(plan.N, len(plan.Up)))
-	p := &Put{w: plan.W, owners: owners, copies: make([]putCopy, len(plan.Up)), spares: plan.spares(owners)}
+	p := &Put{owners: owners, copies: make([]putCopy, len(plan.Up)), spares: plan.spares(owners)}
+	p.sides = newSides(plan.Sides, Side{N: plan.N, Need: plan.W, Places: first(owners)})
 	for owner := range owners {
 		if plan.Up[owner] || owner == plan.Self {
 			p.start = append(p.start, p.send(owner, owner))
 		}
 	}
-	for owner := range owners {
-		if !p.awaits(owner) {
-			p.start = append(p.start, p.standIn(owner)...)
-		}
+	for owner := p.unserved(); owner >= 0 && len(p.spares) > 0; owner = p.unserved() {
+		p.start = append(p.start, p.standIn(owner)...)
 	}
 	return p
+}
+
+// unserved is the next owner that needs a stand-in at the start, -1 if none does: the first of those
+// that help most of the sides that could not be won yet. So what fallbacks there are go where the put
+// would fail without them, not to a side that has enough.
+func (p *Put) unserved() int {
+	var live tally
+	for owner := range p.owners {
+		if p.has(owner, awaited) {
+			p.sides.add(&live, owner)
+		}
+	}
+	short := p.sides.short(live, p.sides.needs())
+	best, most := -1, -1
+	for owner := range p.owners {
+		if helps := p.sides.helps(short, owner); helps > most && !p.has(owner, awaited) {
+			best, most = owner, helps
+		}
+	}
+	return best
 }
 
 // Start returns the first sends: all owners that are up, because Dynamo writes to N and waits for
@@ -182,10 +205,19 @@ func (p *Put) Verdict() Verdict {
 }
 
 // Count counts owners: an owner that acknowledged and whose stand-in did too is one. It counts
-// among Fallbacks only as long as it has not acknowledged itself.
-func (p *Put) Count() Count {
-	count := Count{Required: p.w}
+// among Fallbacks only as long as it has not acknowledged itself. In a move it tells of the side that
+// is farthest from its W: one that is lost before one that is not, then the one that lacks more
+// acknowledgements, then the first.
+func (p *Put) Count() Count { return p.sides.farthest(p.count) }
+
+// count counts the owners of one side. A stand-in counts wherever its owner does.
+func (p *Put) count(side int) Count {
+	s := &p.sides.of[side]
+	count := Count{Required: s.Need}
 	for owner := range p.owners {
+		if !s.Places.Has(owner) {
+			continue
+		}
 		switch {
 		case p.copies[owner].status == acked:
 			count.Received++

@@ -81,7 +81,9 @@ func explorePut(t *testing.T, plan PutPlan) int {
 	e := &putExplorer{t: t, plan: plan, seen: map[putKey]bool{}}
 	put := NewPut(plan)
 	first := putEvent{kind: start}
-	if got, want := put.Start(), (putHistory{plan: plan}).specSends(first); !slices.Equal(got, want) {
+	if plan.Sides != nil {
+		checkJointStart(t, plan, put.Start())
+	} else if got, want := put.Start(), (putHistory{plan: plan}).specSends(first); !slices.Equal(got, want) {
 		t.Fatalf("%+v: start %v, want %v", plan, got, want)
 	}
 	e.visit(put, putHistory{plan: plan}.and(first, put.Start()))
@@ -101,6 +103,9 @@ func checkSelf(t *testing.T, plan PutPlan) {
 
 // specRefusal counts who could count: owners that are up and fallbacks for those that are not.
 func specRefusal(p PutPlan) (Count, bool) {
+	if p.Sides != nil {
+		return specJointRefusal(p)
+	}
 	owners, fallbacks := 0, 0
 	for i, up := range p.Up {
 		if up && i < p.N {
@@ -189,7 +194,7 @@ func (e *putExplorer) visit(p *Put, h putHistory) bool {
 }
 
 func (e *putExplorer) step(p *Put, h putHistory, ev putEvent) bool {
-	next := &Put{w: p.w, owners: p.owners, copies: slices.Clone(p.copies), spares: p.spares}
+	next := &Put{sides: p.sides, owners: p.owners, copies: slices.Clone(p.copies), spares: p.spares}
 	sends := apply(next, ev)
 	if want := h.specSends(ev); !slices.Equal(sends, want) {
 		e.t.Fatalf("%v: %v %d sends %v, want %v", h, ev.kind, ev.place, sends, want)
@@ -287,8 +292,25 @@ func (h putHistory) awaits(place int) bool {
 }
 
 func (h putHistory) spec() (count Count, verdict Verdict, owed []int) {
-	count.Required = h.plan.W
+	if h.plan.Sides != nil {
+		return h.specJoint()
+	}
+	count, owed = h.specOf(h.plan.W, first(h.plan.N))
+	if count.Received >= count.Required {
+		verdict = Won
+	} else if count.Live < count.Required {
+		verdict = Lost
+	}
+	return count, verdict, owed
+}
+
+// specOf counts the owners in a set, of which so many must acknowledge.
+func (h putHistory) specOf(required int, owners Places) (count Count, owed []int) {
+	count.Required = required
 	for owner := range min(h.plan.N, len(h.plan.Up)) {
+		if !owners.Has(owner) {
+			continue
+		}
 		own, standIn, waiting := false, false, false
 		for _, s := range h.sends {
 			if s.For != owner {
@@ -311,12 +333,7 @@ func (h putHistory) spec() (count Count, verdict Verdict, owed []int) {
 			count.Live++
 		}
 	}
-	if count.Received >= count.Required {
-		verdict = Won
-	} else if count.Live < count.Required {
-		verdict = Lost
-	}
-	return count, verdict, owed
+	return count, owed
 }
 
 // specSends is what must be sent in answer to an event that comes after the history.

@@ -8,6 +8,10 @@
 // copy counts only as the stand-in of one named owner, each owner counts once, and a read whose
 // replicas differ does not answer before enough of them hold the answer.
 //
+// While a partition moves from one layout to the next, both owner sets decide: what one of them has
+// answered is told to the other side too, if it is of both, and nothing is decided before each has its
+// own quorum. A plan that names no sides has one.
+//
 // A place is an index into the list that the plan describes: the preference list of a put, the
 // candidates of a get. A machine belongs to one goroutine at a time.
 package quorum
@@ -18,7 +22,7 @@ type Verdict uint8
 const (
 	// Pending: what is on its way may still decide it either way.
 	Pending Verdict = iota
-	// Won: W distinct owners have acknowledged, by themselves or by a stand-in.
+	// Won: W distinct owners of each side have acknowledged, by themselves or by a stand-in.
 	Won
 	// Lost: nothing on its way can bring it to W any more.
 	Lost
@@ -34,9 +38,9 @@ type GetVerdict uint8
 const (
 	// ReadPending: answers are missing, or states that are needed to join them.
 	ReadPending GetVerdict = iota
-	// Agreed: R places hold one digest, and the state is in hand. Reply.
+	// Agreed: R places of each side hold one digest, and the state is in hand. Reply.
 	Agreed
-	// Conflict: R places answered with different digests and each one's state is in hand. Join
+	// Conflict: R places of each side answered, not all alike, and each one's state is in hand. Join
 	// them, call Get.Join, and wait for Stable.
 	Conflict
 	// Stable: enough places hold the join that no later quorum read can miss it. Reply.
@@ -57,7 +61,8 @@ func name[V Verdict | GetVerdict | Kind](v V, names ...string) string {
 	return "invalid"
 }
 
-// Count says how far a request came, for replies and for errors.
+// Count says how far a request came, for replies and for errors. Of two sides it is the one that is
+// farthest from what it needs.
 type Count struct {
 	// Required is the number of replies that decide it.
 	Required int
