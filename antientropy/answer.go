@@ -63,7 +63,11 @@ func (a Answerer) Items(ctx context.Context, plan Plan, share Share, ask Ask) (A
 	for _, h := range ask.Hashes {
 		theirs[h] = false
 	}
-	var out Answer
+	out := Answer{Claims: told(a.Store.ClaimOf(share.N, tokenIn(plan, ask.Partition)))}
+	var err error
+	if out.Damaged, err = a.Store.LeafDamaged(share.Buckets, ask.Leaf); err != nil {
+		return Answer{}, err
+	}
 	size, most := 0, maxPush
 	if ask.Keys {
 		most = MaxPage
@@ -88,7 +92,11 @@ func (a Answerer) Items(ctx context.Context, plan Plan, share Share, ask Ask) (A
 			}
 			var state causal.State
 			if !ask.Keys {
-				if state, err = stateOf(ctx, a.Store, item.Key); err != nil {
+				state, err = stateOf(ctx, a.Store, share.N, item.Key)
+				if damaged(err) {
+					continue // since it was listed: it says nothing
+				}
+				if err != nil {
 					return Answer{}, err
 				}
 			}
@@ -177,13 +185,28 @@ func tree(s Store, plan Plan, share Share, p int) *merkle.Tree {
 	return t
 }
 
-// stateOf reads an item by the key that leaves give it. It waits until what it shows is durable.
-func stateOf(ctx context.Context, s Store, key []byte) (state causal.State, err error) {
+// tokenIn is some token of a partition.
+func tokenIn(plan Plan, p int) uint64 { return uint64(p) << (64 - plan.PartitionBits) }
+
+// told are the claims that go out beside states.
+func told(c storage.Claim) causal.State { return storage.Claimed(c, c, causal.State{}) }
+
+// stateOf reads an item of a bucket with n replicas by the key that leaves give it, with what is claimed of its partition. It
+// waits until what it shows is durable.
+func stateOf(ctx context.Context, s Store, n int, key []byte) (causal.State, error) {
 	k, err := keyOf(key)
 	if err != nil {
-		return state, err
+		return causal.State{}, err
 	}
-	return s.Get(ctx, k)
+	before := s.ClaimOf(n, k.Token)
+	state, err := s.Get(ctx, k)
+	return storage.Claimed(before, s.ClaimOf(n, k.Token), state), err
+}
+
+// damaged says that an item can't be read. That is no word about it, and no reason to leave others as they are.
+func damaged(err error) bool {
+	_, damaged := errors.AsType[*storage.CorruptError](err)
+	return damaged
 }
 
 // keyOf decodes an item's key and checks that its token is its own.

@@ -24,6 +24,7 @@ type Report struct {
 	Fetched    int   // items that this side lacked, or had in another state
 	Pushed     int   // items that the other side lacked, or had in another state
 	Refused    int   // items that one side would not take
+	Doubtful   []int // partitions with such items: they may still differ
 	Recounted  int   // leaves whose sum was wrong here
 	Bytes      int64 // of states, both ways
 	// Unlike is how many items were found to differ by an exchange that only looks, Keys are the first MaxKeys of them.
@@ -38,12 +39,22 @@ const MaxKeys = 100
 type Scope struct {
 	// Partitions, ascending, are the only ones to compare; nil: all that are shared.
 	Partitions []int
+	// N, if it is not zero, are the only buckets to compare: those with so many replicas. Then it is an error if the two nodes
+	// do not share all of Partitions at that N.
+	N int
+	// Bucket is the only one to compare; 0: all that are shared.
+	Bucket uint64
+	// Yield has it make room, before each step, for exchanges that somebody waits for, and for clients.
+	Yield bool
 	// Look finds what differs and changes nothing.
 	Look bool
 }
 
 // of takes from a share what is not in the scope.
 func (s Scope) of(share Share) []int {
+	if s.N != 0 && s.N != share.N {
+		return nil
+	}
 	if s.Partitions == nil {
 		return share.Partitions
 	}
@@ -56,6 +67,18 @@ func (s Scope) of(share Share) []int {
 	return out
 }
 
+// missing reports whether a plan lacks something that the scope insists on.
+func (s Scope) missing(plan Plan) bool {
+	if s.N == 0 {
+		return false
+	}
+	found := 0
+	for _, share := range plan.Shares {
+		found += len(s.of(share))
+	}
+	return found != len(s.Partitions)
+}
+
 // exchange is one comparison with one other owner.
 type exchange struct {
 	o     *Options
@@ -63,12 +86,15 @@ type exchange struct {
 	with  ring.NodeID
 	plan  Plan
 	scope Scope
+	at    int // the partition that is being compared
+	// pause is called before each step of some size; nil: the exchange does not wait for anything.
+	pause func(context.Context) error
 	Report
 }
 
 // run compares all that is shared. It ends with the first error that is not an item's: what it has mended stays so.
 func (x *exchange) run(ctx context.Context) error {
-	for _, share := range x.plan.Shares {
+	for _, share := range x.plan.Only(x.scope.Bucket).Shares {
 		for rest := x.scope.of(share); len(rest) > 0; {
 			n := min(len(rest), MaxRoots)
 			if err := x.partitions(ctx, share, rest[:n]); err != nil {
@@ -81,10 +107,13 @@ func (x *exchange) run(ctx context.Context) error {
 }
 
 func (x *exchange) place(share Share, partition int) Place {
-	return Place{Epoch: x.plan.Epoch, N: share.N, Partition: partition}
+	return Place{Epoch: x.plan.Epoch, N: share.N, Partition: partition, Bucket: x.scope.Bucket}
 }
 
 func (x *exchange) partitions(ctx context.Context, share Share, partitions []int) error {
+	if err := x.step(ctx); err != nil {
+		return err
+	}
 	sums := make([]merkle.Sum, len(partitions))
 	for i, p := range partitions {
 		sums[i] = root(x.o.Store, x.plan, share, p)
@@ -104,6 +133,7 @@ func (x *exchange) partitions(ctx context.Context, share Share, partitions []int
 		}
 		delete(asked, p)
 		x.Differed++
+		x.at = p
 		if err := x.partition(ctx, share, p); err != nil {
 			return fmt.Errorf("partition %d: %w", p, err)
 		}
@@ -146,6 +176,11 @@ func (x *exchange) leaf(ctx context.Context, share Share, ask Ask) error {
 	x.Leaves++
 	differed := false
 	for {
+		claim := x.o.Store.ClaimOf(share.N, tokenIn(x.plan, ask.Partition))
+		ask.Claims = told(claim)
+		if err := x.step(ctx); err != nil {
+			return err
+		}
 		own, more, err := x.o.Store.LeafItems(ctx, share.Buckets, ask.Leaf, ask.After, MaxPage)
 		if err != nil {
 			return err
@@ -161,14 +196,18 @@ func (x *exchange) leaf(ctx context.Context, share Share, ask Ask) error {
 		if err != nil {
 			return err
 		}
+		sent := len(answer.Items)
 		if answer.Items, err = checkAnswer(share, ask, answer); err != nil {
 			return err
+		}
+		if len(answer.Items) < sent || answer.Damaged && !x.scope.Look {
+			x.doubt()
 		}
 		x.Items += len(own)
 		differed = differed || len(answer.Items) > 0 || len(answer.Lacks) > 0
 		if x.scope.Look {
 			x.note(own, answer)
-		} else if err := x.settle(ctx, share, ask, own, answer); err != nil {
+		} else if err := x.settle(ctx, share, ask, claim, own, answer); err != nil {
 			return err
 		}
 		switch {
@@ -199,11 +238,8 @@ func (x *exchange) note(own []storage.LeafItem, answer Answer) {
 	for _, item := range answer.Items {
 		unlike(item.Key)
 	}
-	lacks := lacked(answer)
-	for _, item := range own {
-		if lacks[item.Hash] && (answer.Through == nil || bytes.Compare(item.Key, answer.Through) <= 0) {
-			unlike(item.Key)
-		}
+	for _, key := range ownLacked(own, answer) {
+		unlike(key)
 	}
 }
 
@@ -263,38 +299,62 @@ func (s Share) policy(bucket uint64) (causal.Policy, bool) {
 }
 
 // settle merges what came, and hands over what the other side lacks.
-func (x *exchange) settle(ctx context.Context, share Share, ask Ask, own []storage.LeafItem, answer Answer) error {
+func (x *exchange) settle(ctx context.Context, share Share, ask Ask, claim storage.Claim, own []storage.LeafItem, answer Answer) error {
 	theirs := make(map[string]causal.Digest, len(answer.Items))
-	merges := make([]storage.Merge, len(answer.Items))
+	var merges []storage.Merge
 	size := 0
-	for i, item := range answer.Items {
-		k, _ := keyOf(item.Key) // it was looked at before
+	add := func(key []byte, s causal.State) {
+		k, _ := keyOf(key) // it was looked at before, or is from here
 		policy, _ := share.policy(k.Bucket)
-		merges[i] = storage.Merge{Key: k, Policy: policy, State: item.State, Sync: true, Epoch: ask.Epoch}
+		merges = append(merges, storage.Merge{Key: k, Policy: policy, State: s, N: share.N, Sync: true, Epoch: ask.Epoch})
+	}
+	for _, item := range answer.Items {
+		add(item.Key, item.State)
 		theirs[string(item.Key)] = item.State.Digest()
 		size += item.State.Size()
+	}
+	lacking := ownLacked(own, answer)
+	if answer.Claims.PurgeLevel > claim.Floor {
+		if !claim.Rebuilding {
+			x.o.Stale(Part{share.N, ask.Partition}, answer.Claims.PurgeLevel)
+		}
+		for _, key := range lacking { // what it has purged since
+			if _, sent := theirs[string(key)]; !sent && !answer.Damaged {
+				add(key, answer.Claims)
+			}
+		}
 	}
 	if err := x.spend(ctx, size); err != nil {
 		return err
 	}
 	var failed error // here: what this side alone has is handed over all the same
-	for _, err := range x.o.Store.Merge(ctx, merges) {
-		if err := x.took(err, &x.Fetched, "here"); err != nil && failed == nil {
+	for i, err := range x.o.Store.Merge(ctx, merges) {
+		count := &x.Fetched
+		if i >= len(answer.Items) {
+			count = new(int)
+		}
+		if err := x.took(err, count, "here"); err != nil && failed == nil {
 			failed = err
 		}
 	}
-	lacks := lacked(answer)
+	if told(claim).PurgeLevel > answer.Claims.Floor { // so it may be the other way round, too
+		for _, item := range answer.Items {
+			if !slices.ContainsFunc(lacking, func(key []byte) bool { return bytes.Equal(key, item.Key) }) {
+				lacking = append(lacking, item.Key)
+			}
+		}
+	}
 	var push []Item
 	size = 0
-	for _, item := range own {
-		if !lacks[item.Hash] || answer.Through != nil && bytes.Compare(item.Key, answer.Through) > 0 {
-			continue // or it comes with a later page
+	for _, key := range lacking {
+		state, err := stateOf(ctx, x.o.Store, share.N, key)
+		if damaged(err) {
+			continue // since it was listed
 		}
-		state, err := stateOf(ctx, x.o.Store, item.Key)
 		if err != nil {
 			return err
 		}
-		if d, sent := theirs[string(item.Key)]; len(state.Versions) == 0 || sent && d == state.Digest() {
+		if d, sent := theirs[string(key)]; sent && d == state.Digest() || !sent && len(state.Versions) == 0 {
 			continue // gone, or what came from there replaced it
 		}
 		if len(push) == maxPush || size > 0 && size+state.Size() > maxBytes {
@@ -303,9 +363,21 @@ func (x *exchange) settle(ctx context.Context, share Share, ask Ask, own []stora
 			}
 			push, size = nil, 0
 		}
-		push, size = append(push, Item{item.Key, state}), size+state.Size()
+		push, size = append(push, Item{key, state}), size+state.Size()
 	}
 	return errors.Join(x.push(ctx, share, ask.Place, push, size), failed)
+}
+
+// ownLacked are the keys of this side's items in a page that the other side lacks, as they are here. Those behind the answer's
+// end come with a later page.
+func ownLacked(own []storage.LeafItem, answer Answer) (keys [][]byte) {
+	lacks := lacked(answer)
+	for _, item := range own {
+		if lacks[item.Hash] && (answer.Through == nil || bytes.Compare(item.Key, answer.Through) <= 0) {
+			keys = append(keys, item.Key)
+		}
+	}
+	return keys
 }
 
 func (x *exchange) push(ctx context.Context, share Share, place Place, items []Item, size int) error {
@@ -336,11 +408,19 @@ func (x *exchange) took(err error, count *int, where string) error {
 		*count++
 	case errors.Is(err, ErrRefused), errors.As(err, &limit), errors.As(err, &corrupt):
 		x.Refused++
+		x.doubt()
 		x.o.Logger.Warn("an item that differs was not taken", "where", where, "peer", x.with, "error", err)
 	default:
 		return err
 	}
 	return nil
+}
+
+// doubt notes that the partition may still differ when it has been compared.
+func (x *exchange) doubt() {
+	if n := len(x.Doubtful); n == 0 || x.Doubtful[n-1] != x.at {
+		x.Doubtful = append(x.Doubtful, x.at)
+	}
 }
 
 // spend waits until so many bytes may be sent or fetched.

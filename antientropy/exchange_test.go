@@ -62,6 +62,13 @@ func newPair(t *testing.T, change ...func(*Options)) *pair {
 	}
 	plan := Plan{Epoch: 3, PartitionBits: partitionBits, Shares: []Share{share}}
 	answerer := Answerer{p.stores[1]}
+	only := func(place Place) Share {
+		restricted, ok := share.Only(place.Bucket)
+		if !ok {
+			t.Errorf("a question about bucket %d", place.Bucket)
+		}
+		return restricted
+	}
 	message := func(bytes int) error {
 		p.rounds++
 		p.sent += int64(bytes)
@@ -75,17 +82,17 @@ func newPair(t *testing.T, change ...func(*Options)) *pair {
 		Peers: func() []ring.NodeID { return []ring.NodeID{asked} }, Up: func(ring.NodeID) bool { return true },
 		Rand: rand.New(rand.NewPCG(1, 1)),
 		Peer: Peer{
-			Roots: func(_ context.Context, _ ring.NodeID, _ Place, partitions []int, sums []merkle.Sum) ([]int, error) {
+			Roots: func(_ context.Context, _ ring.NodeID, place Place, partitions []int, sums []merkle.Sum) ([]int, error) {
 				if err := message(len(partitions) + len(sums)*merkle.SumSize); err != nil {
 					return nil, err
 				}
-				return answerer.Differ(plan, share, partitions, sums)
+				return answerer.Differ(plan, only(place), partitions, sums)
 			},
 			Nodes: func(_ context.Context, _ ring.NodeID, place Place, depth int, nodes []int) ([]merkle.Sum, error) {
 				if err := message(2 * len(nodes)); err != nil {
 					return nil, err
 				}
-				sums, err := answerer.Nodes(plan, share, place.Partition, depth, nodes)
+				sums, err := answerer.Nodes(plan, only(place), place.Partition, depth, nodes)
 				p.sent += int64(len(sums)) * merkle.SumSize
 				return sums, err
 			},
@@ -93,7 +100,7 @@ func newPair(t *testing.T, change ...func(*Options)) *pair {
 				if err := message(8*len(ask.Hashes) + len(ask.After) + len(ask.Through)); err != nil {
 					return Answer{}, err
 				}
-				answer, err := answerer.Items(ctx, plan, share, ask)
+				answer, err := answerer.Items(ctx, plan, only(ask.Place), ask)
 				p.sent += int64(8 * len(answer.Lacks))
 				if p.meddle != nil {
 					p.meddle(&answer)

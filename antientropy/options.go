@@ -39,6 +39,8 @@ type Store interface {
 	Get(ctx context.Context, k storage.Key) (causal.State, error)
 	Merge(ctx context.Context, merges []storage.Merge) []error
 	Recount(ctx context.Context, r storage.LeafRange, pace func(bytes int) error) (storage.Recounted, error)
+	ClaimOf(n int, token uint64) storage.Claim
+	LeafDamaged(buckets []uint64, leaf int) (bool, error)
 }
 
 // Share is what two owners hold together: partitions and buckets that are replicated alike.
@@ -72,6 +74,8 @@ type Place struct {
 	Epoch     uint64
 	N         int
 	Partition int
+	// Bucket is the only one that the question is about; 0: all.
+	Bucket uint64
 }
 
 // Ask is a page of a leaf's items: all that the asker has behind After up to Through.
@@ -82,6 +86,8 @@ type Ask struct {
 	After, Through []byte
 	// Hashes of the items, at most MaxPage.
 	Hashes []uint64
+	// Claims are those of the asker's data of the partition, without versions.
+	Claims causal.State
 	// Keys asks for the keys of what differs and not for its states.
 	Keys bool
 	// Recount asks for the leaf to be counted anew and for nothing else: its items are alike on both sides and its sum is not.
@@ -96,6 +102,10 @@ type Answer struct {
 	Lacks []uint64
 	// Through is how far the answer goes, if not as far as was asked.
 	Through []byte
+	// Claims are those of the answering side's data of the partition, without versions.
+	Claims causal.State
+	// Damaged says that the answering side can't read some items of the leaf: that it lacks something says nothing.
+	Damaged bool
 }
 
 // Peer asks another node. All return soon after ctx is done.
@@ -123,6 +133,9 @@ type Options struct {
 	Peers func() []ring.NodeID
 	// Up reports whether a node can be reached.
 	Up func(ring.NodeID) bool
+	// Stale is told of a partition where another owner has purged further than this one's floor reaches, which can't be
+	// unless this one's data is older than it was once. Nil: nobody is told.
+	Stale func(part Part, purgeLevel causal.HLC)
 
 	// Interval between two exchanges with the same node; a tenth of it is added or taken off at random. Below zero: none
 	// but those that are asked for. 10 min.
@@ -133,6 +146,12 @@ type Options struct {
 	Retry time.Duration
 	// BytesPerSecond bounds the states that are sent and fetched. 16 MiB/s.
 	BytesPerSecond int64
+	// Window reports whether exchanges may go on by themselves at a time. When it closes the one that is under way ends its
+	// page and stops; the next one compares from the beginning, which is quick as far as replicas are alike by then. Those that
+	// are asked for take no notice. Nil: always.
+	Window func(time.Time) bool
+	// Pause waits until such an exchange may take its next step, a page of a leaf at most. Nil: at once. Its error ends the exchange.
+	Pause func(context.Context) error
 
 	Now func() time.Time
 	// Rand spreads exchanges. Used by one goroutine at a time.
@@ -147,6 +166,9 @@ func (o *Options) EnsureDefaults() {
 	setDefault(&o.Soon, min(30*time.Second, max(o.Interval, 1)))
 	setDefault(&o.Retry, 30*time.Second)
 	setDefault(&o.BytesPerSecond, 16<<20)
+	if o.Stale == nil {
+		o.Stale = func(Part, causal.HLC) {}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

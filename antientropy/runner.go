@@ -21,10 +21,12 @@ type Runner struct {
 	limit *rate.Limiter
 	turn  chan struct{} // holds a token while an exchange runs
 
-	mu     sync.Mutex
-	peers  map[ring.NodeID]*Peering // bounded by the nodes of the cluster
-	totals Totals
-	wake   chan struct{} // has room for one
+	mu    sync.Mutex
+	peers map[ring.NodeID]*Peering // bounded by the nodes of the cluster
+	// covered is when a part was last compared with a node, for whatever reason, so that the schedule need not.
+	covered map[ring.NodeID]map[Part]time.Time
+	totals  Totals
+	wake    chan struct{} // has room for one
 }
 
 // Peering is how this node stands with one that it compares with.
@@ -43,7 +45,9 @@ type Peering struct {
 // Totals are counts since the start.
 type Totals struct {
 	Exchanges, Failed uint64
-	Report            // of all exchanges together
+	// Held is how long exchanges waited for Options.Pause.
+	Held   time.Duration
+	Report // of all exchanges together
 }
 
 // New checks the options. The Runner does nothing before Run.
@@ -55,7 +59,7 @@ func New(o Options) (*Runner, error) {
 	burst := min(int64(maxBytes), max(o.BytesPerSecond/20, 1))
 	return &Runner{
 		o: o, limit: rate.NewLimiter(rate.Limit(o.BytesPerSecond), int(burst)), turn: make(chan struct{}, 1),
-		peers: make(map[ring.NodeID]*Peering), wake: make(chan struct{}, 1),
+		peers: make(map[ring.NodeID]*Peering), covered: make(map[ring.NodeID]map[Part]time.Time), wake: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -65,6 +69,7 @@ func (r *Runner) Wake(id ring.NodeID) {
 	if p := r.peers[id]; p != nil {
 		p.Next = time.Time{}
 	}
+	delete(r.covered, id) // it may have missed anything since
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -106,7 +111,10 @@ func (r *Runner) Run(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if _, err := r.Exchange(ctx, id, Scope{}); err != nil && ctx.Err() == nil {
+			if !r.open() {
+				break
+			}
+			if err := r.scheduled(ctx, id); err != nil && !errors.Is(err, errOver) && ctx.Err() == nil {
 				r.o.Logger.Warn("replicas could not be compared", "peer", id, "error", err)
 			}
 		}
@@ -115,6 +123,59 @@ func (r *Runner) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-r.wake:
 		case <-ticker.C:
+		}
+	}
+}
+
+// scheduled compares with a node what was not compared lately.
+func (r *Runner) scheduled(ctx context.Context, id ring.NodeID) error {
+	since := r.o.Now().Add(-r.o.Interval * 19 / 20) // rounds compare as often
+	for _, share := range r.o.Plan(id).Shares {
+		left := r.uncovered(id, share, since)
+		if len(left) == 0 {
+			continue
+		}
+		_, err := r.exchange(ctx, id, Scope{N: share.N, Partitions: left}, true)
+		if errors.Is(err, errOver) {
+			return err // no failure, and it stays due
+		}
+		if err != nil {
+			r.finish(id, err)
+			return err
+		}
+	}
+	r.finish(id, nil)
+	return nil
+}
+
+// uncovered are the partitions of a share that were not compared with a node since then.
+func (r *Runner) uncovered(id ring.NodeID, share Share, since time.Time) (left []int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range share.Partitions {
+		if at, ok := r.covered[id][Part{share.N, p}]; !ok || at.Before(since) {
+			left = append(left, p)
+		}
+	}
+	return left
+}
+
+// cover notes that partitions were compared, but for those where something was not taken.
+func (r *Runner) cover(id ring.NodeID, plan Plan, scope Scope, began time.Time, doubtful []int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	doubted := make(map[int]bool, len(doubtful))
+	for _, p := range doubtful {
+		doubted[p] = true
+	}
+	if r.covered[id] == nil {
+		r.covered[id] = make(map[Part]time.Time)
+	}
+	for _, share := range plan.Shares {
+		for _, p := range scope.of(share) {
+			if !doubted[p] {
+				r.covered[id][Part{share.N, p}] = began
+			}
 		}
 	}
 }
@@ -139,6 +200,7 @@ func (r *Runner) due() []ring.NodeID {
 		switch isUp, stays := up[id]; {
 		case !stays:
 			delete(r.peers, id)
+			delete(r.covered, id)
 		case isUp && !p.Next.After(now):
 			due = append(due, id)
 		}
@@ -160,23 +222,37 @@ func (r *Runner) spread(d time.Duration) time.Duration {
 // Exchange compares what this node shares with another, and mends what differs on both sides, unless it is only to look. It
 // waits for its turn. It fails with ErrShared when there is nothing, with what the other node answered, and with ctx's error.
 func (r *Runner) Exchange(ctx context.Context, id ring.NodeID, scope Scope) (Report, error) {
-	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
-	case <-ctx.Done():
-		return Report{}, ctx.Err()
+	return r.exchange(ctx, id, scope, false)
+}
+
+func (r *Runner) exchange(ctx context.Context, id ring.NodeID, scope Scope, byItself bool) (Report, error) {
+	t := turn{r: r}
+	err := t.take(ctx)
+	if err != nil {
+		return Report{}, err
 	}
+	defer t.give()
 	x := &exchange{o: &r.o, limit: r.limit, with: id, plan: r.o.Plan(id), scope: scope}
-	var err error
-	if len(x.plan.Shares) == 0 {
+	switch {
+	case byItself:
+		x.pause = t.stepAside
+	case scope.Yield:
+		x.pause = t.yield
+	}
+	began := r.o.Now()
+	if len(x.plan.Shares) == 0 || scope.missing(x.plan) {
 		err = ErrShared
 	} else {
 		err = x.run(ctx)
 	}
-	if !scope.Look && scope.Partitions == nil {
+	if !scope.Look && scope.Bucket == 0 && err == nil {
+		r.cover(id, x.plan, scope, began, x.Doubtful)
+	}
+	over := errors.Is(err, errOver) // no failure, and it stays due
+	if scope.whole() && !over {
 		r.finish(id, err)
 	}
-	r.count(x.Report, err)
+	r.count(x.Report, err != nil && !over)
 	if x.Fetched+x.Pushed+x.Refused+x.Recounted > 0 {
 		r.o.Logger.Info("replicas differed", "peer", id, "fetched", x.Fetched, "pushed", x.Pushed, "refused", x.Refused,
 			"recounted", x.Recounted, "leaves", x.Leaves, "bytes", x.Bytes)
@@ -184,13 +260,13 @@ func (r *Runner) Exchange(ctx context.Context, id ring.NodeID, scope Scope) (Rep
 	return x.Report, err
 }
 
-func (r *Runner) count(done Report, err error) {
+func (r *Runner) count(done Report, failed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := &r.totals
 	t.Exchanges++
 	t.Report = t.plus(done)
-	if err != nil {
+	if failed {
 		t.Failed++
 	}
 }

@@ -53,6 +53,8 @@ type Status struct {
 	Time time.Time
 	// Nodes are all that the node knows.
 	Nodes []NodeStatus
+	// Lags are those of the partitions that the answering node owns, the oldest first, if PartitionLags asked for them.
+	Lags []PartitionLag
 }
 
 // NodeStatus is one row of a Status.
@@ -80,6 +82,8 @@ type NodeStatus struct {
 	Silent time.Duration
 	// Latency is the recent round trip of requests to the node.
 	Latency time.Duration
+	// Lag is how far its data lies behind; nil where the node did not answer, or is too old to tell.
+	Lag *Lag
 }
 
 // Ring is the ring as one node knows it.
@@ -144,12 +148,12 @@ type HintStatus struct {
 	Oldest time.Duration
 }
 
-// Status asks the first address given to Open that answers for the cluster's state. Options: Timeout, LocalOnly.
+// Status asks the first address given to Open that answers for the cluster's state. Options: Timeout, LocalOnly, PartitionLags.
 func (c *Client) Status(ctx context.Context, opts ...CallOption) (*Status, error) {
 	o := newCallOptions(opts)
 	reply, err := invoke(ctx, c, viewCall("status", &o),
 		func(ctx context.Context, e *endpoint, opts ...grpc.CallOption) (*pb.StatusResponse, error) {
-			return e.cluster.Status(ctx, &pb.StatusRequest{Local: o.local}, opts...)
+			return e.cluster.Status(ctx, &pb.StatusRequest{Local: o.local, Partitions: o.lags}, opts...)
 		})
 	if err != nil {
 		return nil, err
@@ -168,8 +172,11 @@ func (c *Client) Status(ctx context.Context, opts ...CallOption) (*Status, error
 			Partitions: int(n.GetPartitions()), Share: n.GetShare(), Member: n.GetMember(),
 			HintsWaiting: n.GetHintsWaiting(), HintBytesWaiting: n.GetHintBytesWaiting(),
 			OldestHint: milliseconds(n.GetOldestHintMs()), Silent: milliseconds(n.GetSilentMs()),
-			Latency: time.Duration(n.GetLatencyUs()) * time.Microsecond,
+			Latency: time.Duration(n.GetLatencyUs()) * time.Microsecond, Lag: lagFromProto(n.GetLag()),
 		}
+	}
+	for _, p := range reply.GetLags() {
+		s.Lags = append(s.Lags, partitionLagFromProto(p))
 	}
 	return s, nil
 }
@@ -247,6 +254,8 @@ func (c *Client) Hints(ctx context.Context, opts ...CallOption) (*Hints, error) 
 type CompareScope struct {
 	// Partitions are the only ones to compare; none: all that both own.
 	Partitions []int
+	// Bucket is the id of the only one to compare; 0: all.
+	Bucket uint64
 	// Look changes nothing: what differs is only named.
 	Look bool
 }
@@ -277,7 +286,7 @@ type ComparedKey struct {
 // Timeout.
 func (c *Client) Compare(ctx context.Context, node, with NodeID, scope CompareScope, opts ...CallOption) (*Comparison, error) {
 	o := newCallOptions(opts)
-	req := &pb.CompareRequest{NodeId: node[:], WithId: with[:], Look: scope.Look}
+	req := &pb.CompareRequest{NodeId: node[:], WithId: with[:], Look: scope.Look, BucketId: scope.Bucket}
 	for _, p := range scope.Partitions {
 		req.Partitions = append(req.Partitions, uint32(p))
 	}

@@ -37,6 +37,8 @@ var (
 
 	// ErrUnknownBucket: no bucket of that name.
 	ErrUnknownBucket = errors.New("unknown bucket")
+	// ErrUnknownTask: no node keeps a task of that id. It ended long ago, or with a restart of its node.
+	ErrUnknownTask = errors.New("unknown task")
 	// ErrBucketExists: a bucket of that name with other settings.
 	ErrBucketExists = errors.New("bucket exists with other settings")
 
@@ -88,6 +90,7 @@ var sentinels = map[string][]error{
 	"INVALID_PAGE_TOKEN":    {ErrInvalidPageToken, ErrInvalidArgument},
 	reasonUnknownBucket:     {ErrUnknownBucket},
 	"BUCKET_EXISTS":         {ErrBucketExists},
+	"UNKNOWN_TASK":          {ErrUnknownTask},
 	reasonQuorumUnavailable: {ErrQuorum, ErrUnavailable},
 	reasonQuorumNotReached:  {ErrQuorum},
 	reasonOutcomeUnknown:    {ErrQuorum, ErrOutcomeUnknown},

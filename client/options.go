@@ -90,6 +90,7 @@ type callOptions struct {
 	requestID  RequestID
 	explain    bool
 	local      bool
+	lags       bool
 	// resolver counts if it is set, nil too.
 	resolver    Resolver
 	resolverSet bool
@@ -151,6 +152,9 @@ func WithExplain() CallOption { return func(o *callOptions) { o.explain = true }
 
 // LocalOnly makes Status and Hints tell only what the answering node knows by itself.
 func LocalOnly() CallOption { return func(o *callOptions) { o.local = true } }
+
+// PartitionLags makes Status list the partitions of the answering node, too.
+func PartitionLags() CallOption { return func(o *callOptions) { o.lags = true } }
 
 func (o *callOptions) write() *pb.WriteOptions {
 	return &pb.WriteOptions{

@@ -37,12 +37,18 @@ func (s *clusterService) Status(ctx context.Context, req *pb.StatusRequest) (*pb
 	if snap.Founded() {
 		resp.ClusterId, resp.Epoch, resp.Partitions = snap.ClusterID[:], snap.Epoch.Number, uint32(snap.Epoch.Base.Partitions())
 	}
-	hints := n.ownHints()
+	told := n.ownAccount(true)
 	if !req.GetLocal() {
-		hints, _ = n.allHints(ctx)
+		told = n.allAccounts(ctx, true)
 	}
+	told.lags.explain()
 	for _, id := range n.knownNodes(snap) {
-		resp.Nodes = append(resp.Nodes, n.nodeStatus(snap, id, hints))
+		node := n.nodeStatus(snap, id, told.hints)
+		node.Lag = told.lags.byNode[id]
+		resp.Nodes = append(resp.Nodes, node)
+	}
+	if req.GetPartitions() {
+		resp.Lags = n.partitionLags(told.lags.why)
 	}
 	slices.SortFunc(resp.Nodes, func(a, b *pb.NodeStatus) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), bytes.Compare(a.Id, b.Id))
@@ -163,8 +169,8 @@ func (s *clusterService) Hints(ctx context.Context, req *pb.HintsRequest) (*pb.H
 	if req.GetLocal() {
 		return &pb.HintsResponse{Hints: s.n.ownHints()}, nil
 	}
-	hints, missing := s.n.allHints(ctx)
-	return &pb.HintsResponse{Hints: hints, Missing: missing}, nil
+	told := s.n.allAccounts(ctx, false)
+	return &pb.HintsResponse{Hints: told.hints, Missing: told.missing}, nil
 }
 
 func (n *Node) ownHints() []*pb.HintStatus {
@@ -183,11 +189,39 @@ func (n *Node) ownHints() []*pb.HintStatus {
 // askTimeout bounds a question that goes to all nodes: whoever is slower is listed as missing.
 const askTimeout = time.Second
 
-// allHints asks every member that is alive, side by side.
-func (n *Node) allHints(ctx context.Context) (hints []*pb.HintStatus, missing []string) {
+// accounts are what nodes say of the hints that they hold and, if asked, of their lag. Those that said nothing are missing.
+type accounts struct {
+	hints   []*pb.HintStatus
+	lags    lags
+	missing []string
+}
+
+// ownAccount is what this node says of itself.
+func (n *Node) ownAccount(lag bool) accounts {
+	out := accounts{hints: n.ownHints(), lags: lags{byNode: make(map[ring.NodeID]*pb.NodeLag), why: make(reasons)}}
+	if lag && n.state.Snapshot().Founded() {
+		out.lags.take(n.id, n.nodeLag(), setbacksOf(n.ownReasons()))
+	}
+	return out
+}
+
+// allAccounts asks every member that is alive, side by side.
+func (n *Node) allAccounts(ctx context.Context, lag bool) accounts {
+	out := n.ownAccount(lag)
+	ask := &pb.PeerRequest{Body: &pb.PeerRequest_ListHints{ListHints: &pb.ListHints{Lag: lag}}}
+	out.missing = n.askAll(ctx, ask, func(id ring.NodeID, reply *pb.PeerReply) {
+		got := reply.GetListHints()
+		out.hints = append(out.hints, got.GetHints()...)
+		out.lags.take(id, got.GetLag(), got.GetSetbacks())
+	})
+	return out
+}
+
+// askAll asks every other member that is alive, side by side. take is called with one answer at a time; missing are the names
+// of the members that gave none.
+func (n *Node) askAll(ctx context.Context, req *pb.PeerRequest, take func(ring.NodeID, *pb.PeerReply)) (missing []string) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	hints = n.ownHints()
 	var mu sync.Mutex
 	var asking sync.WaitGroup // bounded by the members
 	for _, m := range n.state.Snapshot().Members() {
@@ -198,7 +232,7 @@ func (n *Node) allHints(ctx context.Context) (hints []*pb.HintStatus, missing []
 			var reply *pb.PeerReply
 			err := errNoAddress
 			if n.detector.State(m.ID) == membership.Alive {
-				reply, err = peers{n}.call(ctx, m.ID, &pb.PeerRequest{Body: &pb.PeerRequest_ListHints{ListHints: &pb.ListHints{}}})
+				reply, err = peers{n}.call(ctx, m.ID, &pb.PeerRequest{Body: req.GetBody()}) // the rest is each call's own
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -206,12 +240,12 @@ func (n *Node) allHints(ctx context.Context) (hints []*pb.HintStatus, missing []
 				missing = append(missing, n.name(m.ID))
 				return
 			}
-			hints = append(hints, reply.GetListHints().GetHints()...)
+			take(m.ID, reply)
 		})
 	}
 	asking.Wait()
 	slices.Sort(missing)
-	return hints, missing
+	return missing
 }
 
 // CreateBucket makes a bucket.

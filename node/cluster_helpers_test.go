@@ -50,6 +50,14 @@ func newCluster(t *testing.T, o testcluster.Options) *cluster {
 	return &cluster{testcluster.New(t, o), t}
 }
 
+// besideOthers is newCluster for a test that mostly waits: it runs while other such tests do.
+func besideOthers(t *testing.T, o testcluster.Options) *cluster {
+	t.Helper()
+	t.Parallel()
+	o.Foreign = true
+	return newCluster(t, o)
+}
+
 // in is the cluster for a subtest.
 func (c *cluster) in(t *testing.T) *cluster { return &cluster{c.In(t), t} }
 

@@ -3,8 +3,6 @@ package node_test
 import (
 	"context"
 	"fmt"
-	"regexp"
-	"strconv"
 	"testing"
 	"time"
 
@@ -21,26 +19,23 @@ func (c *cluster) repaired(name string) int {
 	c.t.Helper()
 	sum := 0
 	for i := range c.Size() {
-		if c.Node(i) == nil {
-			continue
+		if c.Node(i) != nil {
+			sum += c.repairedBy(i, name)
 		}
-		found := regexp.MustCompile(`(?m)^starling_repair_` + name + ` ([0-9.e+]+)$`).FindStringSubmatch(c.metrics(i))
-		if found == nil {
-			c.t.Fatalf("%s has no figure %s", c.Name(i), name)
-		}
-		v, err := strconv.ParseFloat(found[1], 64)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		sum += int(v)
 	}
 	return sum
+}
+
+// repairedBy is a counter of repair of one node.
+func (c *cluster) repairedBy(i int, name string) int {
+	c.t.Helper()
+	return int(c.figure(i, "repair_"+name))
 }
 
 // Two owners lose items behind the cluster's back, different ones, and one of them miscounts besides. Nobody reads, no hints
 // are kept, and all owners come to hold everything again; then they find nothing to mend any more.
 func TestReplicasAreMendedUnread(t *testing.T) {
-	c := newCluster(t, testcluster.Options{Configure: func(_ int, cfg *config.Config) { cfg.RepairInterval = time.Second }})
+	c := besideOthers(t, testcluster.Options{Configure: func(_ int, cfg *config.Config) { cfg.RepairInterval = time.Second }})
 	const items = 200
 	keys := make([]*pb.ItemKey, items)
 	for i := range keys {

@@ -26,6 +26,8 @@ const (
 	// maxFailure bytes at most.
 	failurePrefix = "failed-"
 	maxFailure    = 200
+	// belowFloor is the key under which the metadata says up to where a replica refuses fresh writes.
+	belowFloor = "below-floor"
 )
 
 // fault is an error on its way to a client: a gRPC code, a documented reason, a sentence, numbers.
@@ -72,6 +74,11 @@ func toFault(err error) *fault {
 			"free": strconv.FormatUint(full.Free, 10), "reserve": strconv.FormatUint(full.Reserve, 10),
 		}}
 	}
+	if late, ok := errors.AsType[*storage.BelowFloorError](err); ok {
+		return &fault{code: codes.Unavailable, reason: pb.Reason_REASON_NOT_READY, message: err.Error(), metadata: map[string]string{
+			belowFloor: strconv.FormatUint(uint64(late.Floor), 10),
+		}}
+	}
 	f := &fault{code: codes.Internal, reason: pb.Reason_REASON_INTERNAL, message: err.Error()}
 	_, limit := errors.AsType[*storage.LimitError](err)
 	_, budget := errors.AsType[*storage.HintBudgetError](err)
@@ -95,6 +102,22 @@ func toFault(err error) *fault {
 		f.code = codes.Canceled
 	}
 	return f
+}
+
+// writeError is an answer to a write in the coordinator's terms.
+func writeError(err error) error {
+	if late, ok := errors.AsType[*storage.BelowFloorError](err); ok {
+		return &coordinator.TooLateError{Floor: late.Floor, Err: err}
+	}
+	f, ok := errors.AsType[*fault](err)
+	if !ok || f.metadata[belowFloor] == "" {
+		return err
+	}
+	floor, failed := strconv.ParseUint(f.metadata[belowFloor], 10, 64)
+	if failed != nil {
+		return err
+	}
+	return &coordinator.TooLateError{Floor: causal.HLC(floor), Err: err}
 }
 
 func quorumFault(q *coordinator.QuorumError) *fault {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/starling-db/starling/causal"
 	"github.com/starling-db/starling/coordinator"
 	"github.com/starling-db/starling/hinted"
 	"github.com/starling-db/starling/internal/transport"
@@ -29,6 +30,13 @@ func (n *Node) run() {
 	n.loops.Go(func() { n.dropLoop(ctx) })
 	n.loops.Go(func() { n.stopOn("hint replay", ctx, n.hints.Run(ctx)) })
 	n.loops.Go(func() { n.repairLoop(ctx) })
+	n.loops.Go(func() { n.roundLoop(ctx) })
+	n.loops.Go(func() { n.rebuildLoop(ctx) })
+	n.loops.Go(func() { n.purgeLoop(ctx) })
+	n.loops.Go(func() { n.watchForeground(ctx) })
+	n.loops.Go(func() { n.scrubLoop(ctx) })
+	n.loops.Go(func() { n.mendLoop(ctx) })
+	n.loops.Go(func() { n.rememberLoop(ctx) })
 	n.loops.Go(func() { n.stopOn("founding", ctx, n.state.Run(ctx)) })
 	n.loops.Go(func() { n.becomeReady(ctx) })
 	n.loops.Go(func() {
@@ -83,6 +91,8 @@ func (n *Node) becomeReady(ctx context.Context) {
 	}
 	n.setPhase("brings its view of the cluster up to date")
 	n.catchUp(ctx)
+	n.setPhase("asks what others know of its data")
+	n.hear(ctx)
 	for n.clock.Ahead() > n.clock.MaxOffset() {
 		n.setPhase(fmt.Sprintf("waits for its clock, which is %v behind what it said before", n.clock.Ahead()))
 		if !sleep(ctx, boundTick) {
@@ -92,6 +102,9 @@ func (n *Node) becomeReady(ctx context.Context) {
 	if !n.leavePhase() {
 		return
 	}
+	n.vouching.mu.Lock()
+	n.vouching.since = n.opts.Now()
+	n.vouching.mu.Unlock()
 	n.members.UpdateMeta()
 	n.health.set(true)
 	close(n.ready)
@@ -190,6 +203,9 @@ func (n *Node) onHealth(c membership.Change) {
 		n.pool.Wake(transport.NodeID(c.Node))
 		n.hints.Wake(c.Node)
 		n.repairs.Wake(c.Node)
+		n.rounds.Wake()
+		notify(n.rebuilds)
+		n.scrub.mendSoon()
 	}
 }
 
@@ -201,10 +217,14 @@ func (n *Node) ping(ctx context.Context, id ring.NodeID) (membership.Outcome, ti
 	}
 	start := n.opts.Now()
 	n.pool.Wake(transport.NodeID(id))
-	reply, err := n.pool.Call(ctx, transport.Peer{ID: transport.NodeID(id), Addr: addr}, &pb.PeerRequest{Body: &pb.PeerRequest_Ping{Ping: &pb.Ping{}}})
+	reply, err := n.pool.Call(ctx, transport.Peer{ID: transport.NodeID(id), Addr: addr}, &pb.PeerRequest{Body: &pb.PeerRequest_Ping{Ping: &pb.Ping{
+		HlcBound: uint64(n.store.HLCBound()), Process: n.store.Process(),
+	}}})
 	took := n.opts.Now().Sub(start)
 	if err == nil {
 		n.noteClock(id, reply.GetPing(), took)
+		n.remember(id, reply.GetPing().GetProcess(), reply.GetPing().GetHlcBound())
+		n.noticePutBack(causal.HLC(reply.GetPing().GetRemembered()))
 	}
 	outcome := peers{n}.outcomeOf(err, nil, took)
 	if outcome == membership.Ignored {
@@ -338,6 +358,7 @@ func (n *Node) shutDown(ctx context.Context) {
 		n.log.Debug("leave", "error", err)
 	}
 	n.stopClients(ctx)
+	n.tasks.Close()
 	n.cancel()
 	n.coordinator.Close() // leaves hints behind for what was on its way
 	errs := []error{n.replicaSrv.Close(ctx)}

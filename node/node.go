@@ -23,6 +23,7 @@ import (
 	"github.com/starling-db/starling/coordinator"
 	"github.com/starling-db/starling/hinted"
 	"github.com/starling-db/starling/internal/pace"
+	"github.com/starling-db/starling/internal/task"
 	"github.com/starling-db/starling/internal/transport"
 	"github.com/starling-db/starling/internal/workers"
 	"github.com/starling-db/starling/node/admission"
@@ -98,6 +99,11 @@ type Node struct {
 	coordinator *coordinator.Coordinator
 	hints       *hinted.Replayer
 	repairs     *antientropy.Runner
+	rounds      *antientropy.Rounds
+	vouching    vouching
+	tasks       *task.Registry
+	foreground  *foreground
+	scrub       scrubbing
 	admission   *admission.Gate
 	pace        *pace.Gate // of requests about one item
 	metrics     *telemetry.Metrics
@@ -107,6 +113,8 @@ type Node struct {
 	sealed      atomic.Pointer[causal.Sealer]
 	exchange    chan ring.NodeID // peers whose document differs
 	drops       chan struct{}    // room for one: buckets may have been dropped
+	rebuilds    chan struct{}    // room for one: there may be something to rebuild
+	purges      chan struct{}    // room for one: purge levels have risen
 
 	clientSrv, peerSrv *grpc.Server
 	httpSrv            *telemetry.Server
@@ -152,6 +160,8 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{
 		opts: o, cfg: o.Config, log: o.Logger, ready: make(chan struct{}), done: make(chan struct{}),
 		failed: make(chan error, 1), exchange: make(chan ring.NodeID, exchangeQueue), drops: make(chan struct{}, 1),
+		rebuilds: make(chan struct{}, 1), purges: make(chan struct{}, 1),
+		scrub:     scrubbing{try: make(chan struct{}, 1)},
 		admission: admission.New(int64(o.Config.MaxInFlight), int64(o.Config.MaxInFlightBytes)),
 		pace:      pace.NewGate(pace.Options{Min: minPace, Start: startPace, Max: o.Config.MaxInFlight}, o.Now),
 		metrics:   telemetry.NewMetrics(Version),
@@ -205,7 +215,11 @@ func (n *Node) open(ctx context.Context, undo *cleanup) error {
 		return err
 	}
 	n.store, n.id = store, ring.NodeID(store.Identity().NodeID)
-	n.clock = causal.NewClock(n.opts.Now, n.cfg.MaxClockOffset, store.HLCBound())
+	n.vouching.opened = store.HLCBound()
+	if err := n.loadRemembered(); err != nil {
+		return err
+	}
+	n.clock = causal.NewClock(n.opts.Now, n.cfg.MaxClockOffset, max(store.HLCBound(), store.Attested()))
 	n.bound = boundKeeper{
 		clock: n.clock, store: store, raising: make(chan struct{}, 1), elapsed: n.opts.Elapsed, confirm: n.confirmClock,
 	}
@@ -310,7 +324,7 @@ func (n *Node) openRequests(undo *cleanup) error {
 		SlowWrite: n.cfg.SlowReplica, Hedge: n.hedgeAfter, Now: n.opts.Now, Clock: n.clock.Current,
 	})
 	undo.add(func() error { n.coordinator.Close(); return nil })
-	return errors.Join(n.openHints(), n.openRepairs())
+	return errors.Join(n.openHints(), n.openForeground(), n.openRepairs(), n.openRounds(), n.openTasks())
 }
 
 // Ready is closed when the node first takes requests.
@@ -334,6 +348,9 @@ func (n *Node) Addrs() Addrs { return n.addrs }
 
 // Name is the node's name in the cluster.
 func (n *Node) Name() string { return n.cfg.Name }
+
+// Store is the node's storage, for tests that damage it behind the node's back. It belongs to the node, which closes it.
+func (n *Node) Store() *storage.Store { return n.store }
 
 // ID is the node's random id, which lives with its data.
 func (n *Node) ID() ring.NodeID { return n.id }

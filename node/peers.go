@@ -45,7 +45,8 @@ func (p peers) came(id ring.NodeID, req *pb.PeerRequest, start time.Time, reply 
 	if outcome == membership.OK {
 		p.n.lastAnswer.Store(id, end)
 	}
-	if req.GetCompare() == nil || outcome == membership.Unreachable { // which takes as long as there is to do
+	takesLong := req.GetCompare() != nil || req.GetGetTask() != nil // as long as there is to do, or to wait for
+	if !takesLong || outcome == membership.Unreachable {
 		p.n.detector.Report(id, outcome, end.Sub(start))
 	}
 	if refused, ok := errors.AsType[*transport.PeerError](err); ok {
@@ -106,12 +107,12 @@ func (p peers) write(ctx context.Context, id ring.NodeID, req coordinator.WriteR
 	}
 	msg := &pb.WriteState{
 		Item: addressOf(req.Item), State: causal.AppendState(nil, req.State), Conflict: conflictProto(req.Policy),
-		Durability: durabilityProto(req.Sync), N: uint32(req.N),
+		Durability: durabilityProto(req.Sync), N: uint32(req.N), Fresh: uint64(req.Fresh),
 	}
 	if !req.HintFor.IsZero() {
 		msg.HintFor = req.HintFor[:]
 	}
-	p.start(ctx, id, &pb.PeerRequest{Epoch: req.Epoch, Body: &pb.PeerRequest_Write{Write: msg}}, func(_ *pb.PeerReply, err error) { done(err) })
+	p.start(ctx, id, &pb.PeerRequest{Epoch: req.Epoch, Body: &pb.PeerRequest_Write{Write: msg}}, func(_ *pb.PeerReply, err error) { done(writeError(err)) })
 }
 
 func (p peers) read(ctx context.Context, id ring.NodeID, req coordinator.ReadRequest, done func(coordinator.ReadReply, error)) {

@@ -27,23 +27,38 @@ import (
 
 // openRepairs makes what compares this node's data with that of other owners.
 func (n *Node) openRepairs() error {
-	var seed [16]byte
-	if _, err := io.ReadFull(n.opts.Rand, seed[:]); err != nil {
+	rng, err := n.seeded()
+	if err != nil {
 		return err
 	}
-	interval := n.cfg.RepairInterval
-	if interval == 0 {
-		interval = -1
-	}
-	var err error
 	n.repairs, err = antientropy.New(antientropy.Options{
 		Store: n.store, Peer: peers{n}.comparing(), Plan: n.sharedWith, Peers: n.compareWith,
 		Up:       func(id ring.NodeID) bool { return n.healthOf(id) == coordinator.Up },
-		Interval: interval, BytesPerSecond: int64(n.cfg.RepairRate), Now: n.opts.Now, Logger: n.log,
-		Rand: rand.New(rand.NewPCG(binary.BigEndian.Uint64(seed[:]), binary.BigEndian.Uint64(seed[8:]))),
+		Stale:    n.staleAt,
+		Interval: n.repairInterval(), BytesPerSecond: int64(n.cfg.RepairRate), Now: n.opts.Now, Logger: n.log,
+		Window: n.inRepairWindow, Pause: n.foreground.wait, Rand: rng,
 	})
 	return err
 }
+
+// seeded is randomness that spreads what all nodes do.
+func (n *Node) seeded() (*rand.Rand, error) {
+	var seed [16]byte
+	if _, err := io.ReadFull(n.opts.Rand, seed[:]); err != nil {
+		return nil, err
+	}
+	return rand.New(rand.NewPCG(binary.BigEndian.Uint64(seed[:]), binary.BigEndian.Uint64(seed[8:]))), nil
+}
+
+// repairInterval is the setting in the terms of antientropy, where 0 is its default.
+func (n *Node) repairInterval() time.Duration {
+	if n.cfg.RepairInterval == 0 {
+		return -1
+	}
+	return n.cfg.RepairInterval
+}
+
+func (n *Node) inRepairWindow(t time.Time) bool { return n.cfg.RepairWindow.Contains(t.Local()) }
 
 // repairLoop compares once the node serves, after it has made sure of what it compares.
 func (n *Node) repairLoop(ctx context.Context) {
@@ -52,18 +67,34 @@ func (n *Node) repairLoop(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	if n.store.TreesSuspect() {
-		found, err := n.store.Recount(ctx, storage.LeafRange{All: true}, n.recountPace(ctx))
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			n.log.Warn("the trees could not be looked through", "error", err)
-		default:
-			n.log.Info("the trees were looked through", "items", found.Items, "wrong", found.Wrong, "corrupt", found.Corrupt)
-		}
+	n.lookThroughTrees(ctx)
+	if n.store.TreesSuspect() { // some could not be: rounds wait for that, comparing need not
+		n.loops.Go(func() {
+			for wait := treesFirst; n.store.TreesSuspect() && sleep(ctx, wait); wait = min(2*wait, treesMost) {
+				n.lookThroughTrees(ctx)
+			}
+		})
 	}
 	n.stopOn("repair", ctx, n.repairs.Run(ctx))
+}
+
+// Between two tries to look through the trees, of which some items could not be read, there are treesFirst, and then twice as much
+// each time, up to treesMost.
+const treesFirst, treesMost = 5 * time.Second, 10 * time.Minute
+
+// lookThroughTrees makes sure, after an unclean stop, that what is compared is what is stored.
+func (n *Node) lookThroughTrees(ctx context.Context) {
+	if !n.store.TreesSuspect() {
+		return
+	}
+	found, err := n.store.Recount(ctx, storage.LeafRange{All: true}, n.recountPace(ctx))
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		n.log.Warn("the trees could not be looked through", "error", err)
+	default:
+		n.log.Info("the trees were looked through", "items", found.Items, "wrong", found.Wrong, "corrupt", found.Corrupt)
+	}
 }
 
 // recountPace spreads the reading of a recount: it takes four times as long as it reads.
@@ -97,7 +128,10 @@ func (n *Node) compareWith() []ring.NodeID {
 }
 
 // sharedWith is what this node and another own together.
-func (n *Node) sharedWith(id ring.NodeID) antientropy.Plan {
+func (n *Node) sharedWith(id ring.NodeID) antientropy.Plan { return n.shared(n.id, id) }
+
+// shared is what two nodes own together.
+func (n *Node) shared(one, other ring.NodeID) antientropy.Plan {
 	snap := n.state.Snapshot()
 	if !snap.Founded() {
 		return antientropy.Plan{}
@@ -118,7 +152,7 @@ func (n *Node) sharedWith(id ring.NodeID) antientropy.Plan {
 			share.Policies = append(share.Policies, b.Policy)
 		}
 		for p := range layout.Partitions() {
-			if layout.IsOwner(p, count, n.id) && layout.IsOwner(p, count, id) {
+			if layout.IsOwner(p, count, one) && layout.IsOwner(p, count, other) {
 				share.Partitions = append(share.Partitions, p)
 			}
 		}
@@ -136,7 +170,7 @@ func (n *Node) repairFigures() telemetry.Repairs {
 		Exchanges: t.Exchanges, Failed: t.Failed,
 		Partitions: uint64(t.Partitions), Differed: uint64(t.Differed), Leaves: uint64(t.Leaves), Items: uint64(t.Items),
 		Fetched: uint64(t.Fetched), Pushed: uint64(t.Pushed), Refused: uint64(t.Refused), Recounted: uint64(t.Recounted),
-		Bytes: uint64(t.Bytes),
+		Bytes: uint64(t.Bytes), Held: t.Held,
 	}
 	if oldest, ok := n.repairs.Oldest(); ok {
 		out.Oldest = n.opts.Now().Sub(oldest)
@@ -156,6 +190,11 @@ func (s *clusterService) Compare(ctx context.Context, req *pb.CompareRequest) (*
 	if err != nil {
 		return nil, err
 	}
+	return n.compareBy(ctx, by, req)
+}
+
+// compareBy has a member carry out a comparison.
+func (n *Node) compareBy(ctx context.Context, by ring.NodeID, req *pb.CompareRequest) (*pb.CompareResponse, error) {
 	if by == n.id {
 		reply, err := n.compare(ctx, req)
 		return reply, compareFault(n.cfg.Name, err)
@@ -206,7 +245,7 @@ func (n *Node) compare(ctx context.Context, req *pb.CompareRequest) (*pb.Compare
 	if by != n.id || with == n.id {
 		return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "node %v can't compare %v with %v", n.id, by, with)
 	}
-	scope := antientropy.Scope{Look: req.GetLook()}
+	scope := antientropy.Scope{Look: req.GetLook(), Bucket: req.GetBucketId(), N: int(req.GetN()), Yield: req.GetN() > 0}
 	if len(req.GetPartitions()) > 0 {
 		scope.Partitions = slices.Compact(slices.Sorted(slices.Values(ints(req.GetPartitions()))))
 	}
@@ -214,7 +253,7 @@ func (n *Node) compare(ctx context.Context, req *pb.CompareRequest) (*pb.Compare
 	defer cancel()
 	defer context.AfterFunc(n.stopping, cancel)() // it may take an hour, and a node that stops must not
 	report, err := n.repairs.Exchange(ctx, with, scope)
-	if errors.Is(err, antientropy.ErrShared) {
+	if errors.Is(err, antientropy.ErrShared) && scope.N == 0 {
 		return &pb.CompareResponse{}, nil
 	}
 	if err != nil {
@@ -223,7 +262,7 @@ func (n *Node) compare(ctx context.Context, req *pb.CompareRequest) (*pb.Compare
 	out := &pb.CompareResponse{
 		Partitions: uint64(report.Partitions), PartitionsDiffered: uint64(report.Differed), Leaves: uint64(report.Leaves),
 		Items: uint64(report.Items), Fetched: uint64(report.Fetched), Pushed: uint64(report.Pushed), Refused: uint64(report.Refused),
-		Bytes: uint64(report.Bytes), Unlike: uint64(report.Unlike),
+		Bytes: uint64(report.Bytes), Unlike: uint64(report.Unlike), Doubtful: uint32s(report.Doubtful),
 	}
 	for _, key := range report.Keys {
 		bucket, rangeKey, err := storage.SplitItemKey(key)
@@ -250,13 +289,13 @@ func (p peers) comparing() antientropy.Peer {
 	return antientropy.Peer{
 		Roots: func(ctx context.Context, id ring.NodeID, place antientropy.Place, partitions []int, sums []merkle.Sum) ([]int, error) {
 			reply, err := ask(ctx, id, place.Epoch, &pb.PeerRequest{Body: &pb.PeerRequest_CompareRoots{CompareRoots: &pb.CompareRoots{
-				N: uint32(place.N), Partitions: uint32s(partitions), Sums: merkle.AppendSums(nil, sums...),
+				N: uint32(place.N), Partitions: uint32s(partitions), Sums: merkle.AppendSums(nil, sums...), BucketId: place.Bucket,
 			}}})
 			return ints(reply.GetCompareRoots().GetDiffer()), err
 		},
 		Nodes: func(ctx context.Context, id ring.NodeID, place antientropy.Place, depth int, nodes []int) ([]merkle.Sum, error) {
 			reply, err := ask(ctx, id, place.Epoch, &pb.PeerRequest{Body: &pb.PeerRequest_CompareNodes{CompareNodes: &pb.CompareNodes{
-				N: uint32(place.N), Partition: uint32(place.Partition), Depth: uint32(depth), Nodes: uint32s(nodes),
+				N: uint32(place.N), Partition: uint32(place.Partition), Depth: uint32(depth), Nodes: uint32s(nodes), BucketId: place.Bucket,
 			}}})
 			if err != nil {
 				return nil, err
@@ -266,13 +305,17 @@ func (p peers) comparing() antientropy.Peer {
 		Items: func(ctx context.Context, id ring.NodeID, q antientropy.Ask) (antientropy.Answer, error) {
 			reply, err := ask(ctx, id, q.Epoch, &pb.PeerRequest{Body: &pb.PeerRequest_CompareItems{CompareItems: &pb.CompareItems{
 				N: uint32(q.N), Partition: uint32(q.Partition), Leaf: uint32(q.Leaf), After: q.After, Through: q.Through,
-				Hashes: q.Hashes, Recount: q.Recount, KeysOnly: q.Keys,
+				Hashes: q.Hashes, Recount: q.Recount, KeysOnly: q.Keys, BucketId: q.Bucket,
+				Floor: uint64(q.Claims.Floor), PurgeLevel: uint64(q.Claims.PurgeLevel),
 			}}})
 			if err != nil {
 				return antientropy.Answer{}, err
 			}
 			got := reply.GetCompareItems()
-			out := antientropy.Answer{Lacks: got.GetLacks(), Through: got.Through}
+			out := antientropy.Answer{Lacks: got.GetLacks(), Through: got.Through, Claims: claimsOf(got), Damaged: got.GetDamaged()}
+			if err := p.n.clock.Observe(out.Claims.Floor); err != nil {
+				return out, p.malformed(id, err.Error())
+			}
 			for _, item := range got.GetItems() {
 				if q.Keys {
 					out.Items = append(out.Items, antientropy.Item{Key: item.GetKey()})
@@ -336,11 +379,11 @@ func comparedWrong(err error) error {
 }
 
 // compared is what a peer's question is about, if both are owners of the partition at the epoch that it was planned at.
-func (s peerService) compared(from ring.NodeID, epoch uint64, n uint32, partitions ...int) (antientropy.Plan, antientropy.Share, error) {
-	plan := s.n.sharedWith(from)
+func (s peerService) compared(from ring.NodeID, epoch uint64, n uint32, bucket uint64, partitions ...int) (antientropy.Plan, antientropy.Share, error) {
+	plan := s.n.sharedWith(from).Only(bucket)
 	i := slices.IndexFunc(plan.Shares, func(share antientropy.Share) bool { return share.N == int(n) })
 	if i < 0 {
-		return plan, antientropy.Share{}, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "nothing is shared at N=%d", n)
+		return plan, antientropy.Share{}, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "nothing is shared at N=%d in bucket %x (0: any)", n, bucket)
 	}
 	share := plan.Shares[i]
 	now := s.n.epoch()
@@ -363,7 +406,7 @@ func (s peerService) answerer() antientropy.Answerer { return antientropy.Answer
 
 func (s peerService) compareRoots(from ring.NodeID, epoch uint64, m *pb.CompareRoots) (*pb.PeerReply, error) {
 	partitions := ints(m.GetPartitions())
-	plan, share, err := s.compared(from, epoch, m.GetN(), partitions...)
+	plan, share, err := s.compared(from, epoch, m.GetN(), m.GetBucketId(), partitions...)
 	if err != nil {
 		return nil, err
 	}
@@ -379,7 +422,7 @@ func (s peerService) compareRoots(from ring.NodeID, epoch uint64, m *pb.CompareR
 }
 
 func (s peerService) compareNodes(from ring.NodeID, epoch uint64, m *pb.CompareNodes) (*pb.PeerReply, error) {
-	plan, share, err := s.compared(from, epoch, m.GetN(), int(m.GetPartition()))
+	plan, share, err := s.compared(from, epoch, m.GetN(), m.GetBucketId(), int(m.GetPartition()))
 	if err != nil {
 		return nil, err
 	}
@@ -391,18 +434,27 @@ func (s peerService) compareNodes(from ring.NodeID, epoch uint64, m *pb.CompareN
 }
 
 func (s peerService) compareItems(ctx context.Context, from ring.NodeID, epoch uint64, m *pb.CompareItems) (*pb.PeerReply, error) {
-	plan, share, err := s.compared(from, epoch, m.GetN(), int(m.GetPartition()))
+	plan, share, err := s.compared(from, epoch, m.GetN(), m.GetBucketId(), int(m.GetPartition()))
 	if err != nil {
 		return nil, err
+	}
+	part := antientropy.Part{N: share.N, Partition: int(m.GetPartition())}
+	own := s.n.store.ClaimOf(part.N, uint64(part.Partition)<<(64-plan.PartitionBits))
+	if level := claimsOf(m).PurgeLevel; level > own.Floor && !own.Rebuilding {
+		s.n.staleAt(part, level)
 	}
 	answer, err := s.answerer().Items(ctx, plan, share, antientropy.Ask{
 		Place: antientropy.Place{Epoch: epoch, N: int(m.GetN()), Partition: int(m.GetPartition())},
 		Leaf:  int(m.GetLeaf()), After: m.After, Through: m.Through, Hashes: m.GetHashes(), Recount: m.GetRecount(), Keys: m.GetKeysOnly(),
+		Claims: claimsOf(m),
 	})
 	if err != nil {
 		return nil, comparedWrong(err)
 	}
-	reply := &pb.CompareItemsReply{Lacks: answer.Lacks, Through: answer.Through, Items: make([]*pb.ComparedItem, len(answer.Items))}
+	reply := &pb.CompareItemsReply{
+		Lacks: answer.Lacks, Through: answer.Through, Items: make([]*pb.ComparedItem, len(answer.Items)),
+		Floor: uint64(answer.Claims.Floor), PurgeLevel: uint64(answer.Claims.PurgeLevel), Damaged: answer.Damaged,
+	}
 	for i, item := range answer.Items {
 		reply.Items[i] = &pb.ComparedItem{Key: item.Key}
 		if !m.GetKeysOnly() {
@@ -410,6 +462,15 @@ func (s peerService) compareItems(ctx context.Context, from ring.NodeID, epoch u
 		}
 	}
 	return &pb.PeerReply{Body: &pb.PeerReply_CompareItems{CompareItems: reply}}, nil
+}
+
+// claimsOf are the claims in a message about items.
+func claimsOf(m interface {
+	GetFloor() uint64
+	GetPurgeLevel() uint64
+}) causal.State {
+	floor := causal.HLC(m.GetFloor())
+	return causal.State{Floor: floor, PurgeLevel: min(causal.HLC(m.GetPurgeLevel()), floor)}
 }
 
 func ints(in []uint32) []int {

@@ -27,7 +27,7 @@ func storageKey(item causal.ItemKey) storage.Key {
 
 // mint writes a new version into the own copy.
 func (r replica) mint(ctx context.Context, req coordinator.MintRequest) (coordinator.Minted, error) {
-	put := storage.Put{Key: storageKey(req.Item), Policy: req.Policy, Write: req.Write, Sync: req.Sync, Epoch: req.Epoch}
+	put := storage.Put{Key: storageKey(req.Item), Policy: req.Policy, Write: req.Write, Sync: req.Sync, N: req.N, Above: req.Above, Epoch: req.Epoch}
 	if !req.HintFor.IsZero() {
 		put.HintFor = []storage.NodeID{storage.NodeID(req.HintFor)}
 	}
@@ -125,7 +125,7 @@ func (r replica) writeAll(ctx context.Context, reqs []coordinator.WriteRequest, 
 		}
 		merges = append(merges, storage.Merge{
 			Key: storageKey(req.Item), Policy: req.Policy, State: req.State, HintFor: storage.NodeID(req.HintFor),
-			Sync: req.Sync, Epoch: req.Epoch,
+			N: req.N, Fresh: req.Fresh, Sync: req.Sync, Epoch: req.Epoch,
 		})
 		at = append(at, i)
 	}
@@ -135,7 +135,7 @@ func (r replica) writeAll(ctx context.Context, reqs []coordinator.WriteRequest, 
 			if errs[i] == nil {
 				errs[i] = err
 			}
-			out[at[i]] = errs[i]
+			out[at[i]] = writeError(errs[i])
 		}
 		done(out)
 	})
@@ -154,11 +154,17 @@ func (r replica) read(req coordinator.ReadRequest, done func(coordinator.ReadRep
 		commit storage.Commit
 		err    error
 	)
+	before := r.n.store.ClaimOf(req.N, key.Token)
+	if before.Rebuilding {
+		done(reply, rebuilding())
+		return
+	}
 	if req.Digest {
 		reply.Digest, commit, err = r.n.store.Digest(key)
 	} else {
 		reply.State, commit, err = r.n.store.Read(key)
 		reply.Digest = reply.State.Digest()
+		reply.State = storage.Claimed(before, r.n.store.ClaimOf(req.N, key.Token), reply.State)
 	}
 	if err != nil {
 		done(coordinator.ReadReply{}, err)
@@ -172,6 +178,9 @@ func (r replica) read(req coordinator.ReadRequest, done func(coordinator.ReadRep
 	})
 }
 
+// rebuilding says that the own copy may lack anything, and so has no vote.
+func rebuilding() error { return notReady("this node is rebuilding its copy of the partition") }
+
 // scan returns a range of the own copy.
 func (r replica) scan(ctx context.Context, req coordinator.RangeRequest) (coordinator.RangeReply, error) {
 	epoch := r.n.epoch()
@@ -182,6 +191,9 @@ func (r replica) scan(ctx context.Context, req coordinator.RangeRequest) (coordi
 		return coordinator.RangeReply{}, err
 	}
 	first, last := epoch.Base.PartitionRange(req.Partition)
+	if r.n.store.ClaimOf(req.N, uint64(first)).Rebuilding {
+		return coordinator.RangeReply{}, rebuilding()
+	}
 	start, end := storage.PartitionBounds(uint64(first), uint64(last))
 	if bytes.Compare(req.Start, start) > 0 {
 		start = req.Start

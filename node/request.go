@@ -40,6 +40,9 @@ func (n *Node) begin(ctx context.Context, verb string, level *pb.Consistency, si
 	return ctx, func(err error) error {
 		cancel()
 		release(err)
+		if isShort(verb, size) {
+			n.foreground.add(n.opts.Now().Sub(start)) // those that are refused at once tell nothing of how long others wait
+		}
 		return finish(err)
 	}, nil
 }

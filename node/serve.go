@@ -66,7 +66,7 @@ func (n *Node) serve(l *listeners) {
 	n.httpSrv = telemetry.Serve(telemetry.ServerOptions{
 		Listener: l.http, Metrics: n.metrics, Logger: n.log,
 		Health: n.store.Err, Profiles: n.cfg.Pprof,
-		Ready: n.serving,
+		Ready: n.serving, Detail: n.lagLines,
 	})
 	n.loops.Go(func() { n.serveOn("client port", n.clientSrv, l.client) })
 	n.loops.Go(func() { n.serveOn("peer port", n.peerSrv, l.peer) })
@@ -152,7 +152,8 @@ func (n *Node) sources() telemetry.Sources {
 			s := n.hints.Stats()
 			return telemetry.Replay{Settled: s.Settled, Bytes: s.Bytes, Failed: s.Failed, Corrupt: uint64(max(0, s.Corrupt))}
 		},
-		Repairs: n.repairFigures,
+		Repairs: n.repairFigures, Scrubs: n.scrubFigures,
+		Lag: n.lagFigures, Watermarks: n.watermarks,
 		Gossip: func() telemetry.Gossip {
 			s := n.members.Stats()
 			return telemetry.Gossip{
@@ -224,6 +225,13 @@ func (n *Node) transportFigures() (out telemetry.Transport) {
 		out.Requests += l.RequestsSent
 		out.Connects += l.Connects
 		out.Overloads += l.Overloads
+		if l.Bulk {
+			out.BulkSent += l.BytesSent
+			out.BulkReceived += l.BytesReceived
+		} else {
+			out.Sent += l.BytesSent
+			out.Received += l.BytesReceived
+		}
 	}
 	s := n.replicaSrv.Stats()
 	out.Overloads += s.Overloads

@@ -77,6 +77,7 @@ func (s peerService) decodeWrite(m *pb.PeerRequest) (coordinator.WriteRequest, e
 		w := m.GetWrite()
 		address, encoded = w.GetItem(), w.GetState()
 		out.N, out.Policy, out.Sync = int(w.GetN()), policyOf(w.GetConflict()), w.GetDurability() != pb.Durability_DURABILITY_MEMORY
+		out.Fresh = causal.HLC(w.GetFresh())
 		if len(w.GetHintFor()) > 0 && copy(out.HintFor[:], w.GetHintFor()) != len(w.GetHintFor()) {
 			return out, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "a node id of %d bytes", len(w.GetHintFor()))
 		}
@@ -121,6 +122,8 @@ func (s peerService) do(ctx context.Context, from ring.NodeID, m *pb.PeerRequest
 	case *pb.PeerRequest_Ping:
 		return &pb.PeerReply{Body: &pb.PeerReply_Ping{Ping: &pb.PingReply{
 			WallMs: s.n.clock.Physical().UnixMilli(), Ready: s.n.notReadyReason() == "",
+			HlcBound: uint64(s.n.store.HLCBound()), Process: s.n.store.Process(),
+			Remembered: uint64(s.n.remember(from, body.Ping.GetProcess(), body.Ping.GetHlcBound())),
 		}}}, nil
 	case *pb.PeerRequest_PullState:
 		return &pb.PeerReply{Body: &pb.PeerReply_PullState{PullState: &pb.PullStateReply{Document: s.n.state.Document()}}}, nil
@@ -130,8 +133,19 @@ func (s peerService) do(ctx context.Context, from ring.NodeID, m *pb.PeerRequest
 	case *pb.PeerRequest_Propose:
 		reply, err := s.n.state.Propose(ctx, from, body.Propose)
 		return &pb.PeerReply{Body: &pb.PeerReply_Propose{Propose: reply}}, err
+	case *pb.PeerRequest_ReadClaims:
+		reply, err := s.readClaims(from, m.GetEpoch(), body.ReadClaims)
+		return &pb.PeerReply{Body: &pb.PeerReply_ReadClaims{ReadClaims: reply}}, err
 	case *pb.PeerRequest_ListHints:
-		return &pb.PeerReply{Body: &pb.PeerReply_ListHints{ListHints: &pb.ListHintsReply{Hints: s.n.ownHints()}}}, nil
+		return &pb.PeerReply{Body: &pb.PeerReply_ListHints{ListHints: s.n.listHints(body.ListHints)}}, nil
+	case *pb.PeerRequest_ListTasks:
+		return &pb.PeerReply{Body: &pb.PeerReply_ListTasks{ListTasks: s.n.ownTasks()}}, nil
+	case *pb.PeerRequest_GetTask:
+		reply, err := s.n.getTask(ctx, body.GetTask)
+		return &pb.PeerReply{Body: &pb.PeerReply_GetTask{GetTask: reply}}, err
+	case *pb.PeerRequest_CancelTask:
+		reply, err := s.n.cancelTask(body.CancelTask)
+		return &pb.PeerReply{Body: &pb.PeerReply_CancelTask{CancelTask: reply}}, err
 	}
 	if err := s.n.serving(); err != nil {
 		return nil, err
@@ -140,6 +154,12 @@ func (s peerService) do(ctx context.Context, from ring.NodeID, m *pb.PeerRequest
 	case *pb.PeerRequest_Compare:
 		reply, err := s.n.compare(ctx, body.Compare)
 		return &pb.PeerReply{Body: &pb.PeerReply_Compare{Compare: reply}}, err
+	case *pb.PeerRequest_Attest:
+		reply, err := s.n.attest(ctx, m.GetEpoch(), body.Attest)
+		return &pb.PeerReply{Body: &pb.PeerReply_Attest{Attest: reply}}, err
+	case *pb.PeerRequest_RaiseFloors:
+		err := s.n.raiseFloors(ctx, m.GetEpoch(), body.RaiseFloors)
+		return &pb.PeerReply{Body: &pb.PeerReply_RaiseFloors{RaiseFloors: &pb.RaiseFloorsReply{}}}, err
 	case *pb.PeerRequest_Range:
 		return s.scan(ctx, m.GetEpoch(), body.Range)
 	case *pb.PeerRequest_Forward:

@@ -165,14 +165,15 @@ func (n *Node) checkWrite(bucket string, key *pb.ItemKey, token, requestID []byt
 // first may still be at it is safe: both carry one request id.
 const firstForward = 500 * time.Millisecond
 
-// dispatch coordinates a write here, if this node owns the item and its disk has room, or hands it to one that may.
+// dispatch coordinates a write here, if this node owns the item, its copy is sound and its disk has room, or hands it to one
+// that may.
 // Once a hand-over may have reached its node, the outcome is success or unknown, never refused.
 func (n *Node) dispatch(ctx context.Context, w *write, forward *pb.Forward) (*pb.PutResponse, error) {
 	route := n.coordinator.Route(w.item, w.bucket.N, w.strict)
 	d := &dispatching{n: n, w: w, forward: forward, budget: firstForward, count: quorum.Count{Required: w.w, Live: route.Live}}
 	if route.Owner {
 		resp, err := n.coordinate(ctx, w, nil)
-		if !errors.Is(err, storage.ErrDiskFull) {
+		if _, damaged := errors.AsType[*storage.CorruptError](err); !damaged && !errors.Is(err, storage.ErrDiskFull) {
 			return resp, err
 		}
 		d.note(n.id, err)
@@ -288,6 +289,9 @@ func forwardFailure(err error) (passing, sent bool) {
 	}
 	if _, ok := errors.AsType[*transport.ClockError](err); ok {
 		return true, true // what was dropped is the reply
+	}
+	if _, damaged := errors.AsType[*storage.CorruptError](err); damaged {
+		return true, false // this node's own copy: nothing was minted on it
 	}
 	f := toFault(err)
 	switch f.reason {

@@ -1,6 +1,10 @@
 package main
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/starling-db/starling/client"
+)
 
 // Colours, and other ways of writing, as a terminal takes them.
 const (
@@ -17,6 +21,15 @@ func (a *app) paint(how, text string) string {
 		return text
 	}
 	return "\x1b[" + how + "m" + text + "\x1b[0m"
+}
+
+// severe shows what a node says of its lag in the colour of the verdict.
+func (a *app) severe(s client.Severity, text string) string {
+	how, known := map[client.Severity]string{client.Green: green, client.Yellow: yellow, client.Red: red}[s]
+	if !known {
+		return text
+	}
+	return a.paint(how, text)
 }
 
 // colour shows the state of a node in green, yellow or red.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/starling-db/starling/client"
 )
 
 // completionTimeout bounds what a completion asks a cluster: whoever pressed the key waits for it.
@@ -67,6 +69,11 @@ func (a *app) addCompletion(root *cobra.Command) {
 		"starling import":       eachArgument(a.completeBuckets, files),
 		"starling bucket alter": eachArgument(a.completeBuckets),
 		"starling bucket drop":  eachArgument(a.completeBuckets),
+		"starling repair":       eachArgument(a.completeBuckets),
+		"starling verify":       eachArgument(a.completeBuckets),
+		"starling task show":    eachArgument(a.completeTasks),
+		"starling task wait":    eachArgument(a.completeTasks),
+		"starling task cancel":  eachArgument(a.completeTasks),
 		"starling man":          eachArgument(directories),
 	}
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
@@ -128,9 +135,9 @@ var scriptHelp = map[string]struct{ long, example string }{
   starling completion powershell >> $PROFILE`},
 }
 
-// completeBuckets asks the cluster for its buckets. Where none answers there is nothing to offer, and nothing to complain
+// complete asks the cluster for what may come next. Where none answers there is nothing to offer, and nothing to complain
 // about on somebody's command line.
-func (a *app) completeBuckets(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (a *app) complete(cmd *cobra.Command, ask func(context.Context, *client.Client) ([]cobra.Completion, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 	defer cancel()
 	c, err := a.connect(ctx)
@@ -138,17 +145,37 @@ func (a *app) completeBuckets(cmd *cobra.Command, _ []string, _ string) ([]cobra
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	defer func() { _ = c.Close() }() // it always succeeds
-	buckets, err := c.ListBuckets(ctx, a.callOptions()...)
+	offered, err := ask(ctx, c)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	var names []cobra.Completion
-	for _, b := range buckets {
-		if onOneLine(b.Name) {
-			names = append(names, cobra.CompletionWithDesc(b.Name, fmt.Sprintf("N=%d, %s", b.N, b.Conflict)))
+	return offered, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) completeBuckets(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return a.complete(cmd, func(ctx context.Context, c *client.Client) (names []cobra.Completion, err error) {
+		buckets, err := c.ListBuckets(ctx, a.callOptions()...)
+		for _, b := range buckets {
+			if onOneLine(b.Name) {
+				names = append(names, cobra.CompletionWithDesc(b.Name, fmt.Sprintf("N=%d, %s", b.N, b.Conflict)))
+			}
 		}
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+		return names, err
+	})
+}
+
+func (a *app) completeTasks(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	ids, directive := a.complete(cmd, func(ctx context.Context, c *client.Client) (ids []cobra.Completion, err error) {
+		tasks, err := c.Tasks(ctx, a.callOptions()...)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range tasks.Tasks {
+			ids = append(ids, cobra.CompletionWithDesc(t.ID, t.Kind+", "+t.State.String()))
+		}
+		return ids, nil
+	})
+	return ids, directive | cobra.ShellCompDirectiveKeepOrder
 }
 
 // onOneLine says whether a name can be handed to a shell, line by line, with a tab behind it.

@@ -80,6 +80,7 @@ var exitTable = []struct {
 	{client.ErrPermission, exitPermission},
 	{client.ErrNotFound, exitNotFound},
 	{client.ErrUnknownBucket, exitNotFound},
+	{client.ErrUnknownTask, exitNotFound},
 	{client.ErrOutcomeUnknown, exitUnknown},
 	{client.ErrQuorum, exitQuorum},
 	{client.ErrTooManySiblings, exitPrecondition},

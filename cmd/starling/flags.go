@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/starling-db/starling/client"
@@ -144,4 +146,25 @@ func (f *callFlags) key(arg string) (client.Key, error) {
 		return client.Key{}, err
 	}
 	return client.Key{Partition: partition, Sort: []byte(f.sort)}, nil
+}
+
+// ofNodes lets a command show what all nodes tell, or with --local what the answering one does.
+func ofNodes[T any](
+	a *app, cmd *cobra.Command, ask func(*client.Client, context.Context, ...client.CallOption) (T, error), show func(T) error,
+) *cobra.Command {
+	local := cmd.Flags().Bool("local", false, "only those of the answering node")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.withClient(cmd.Context(), func(c *client.Client) error {
+			opts := a.callOptions()
+			if *local {
+				opts = append(opts, client.LocalOnly())
+			}
+			told, err := ask(c, cmd.Context(), opts...)
+			if err != nil {
+				return err
+			}
+			return show(told)
+		})
+	}
+	return cmd
 }

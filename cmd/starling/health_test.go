@@ -23,6 +23,10 @@ func TestHealth(t *testing.T) {
 	settings.BootstrapExpect = 0
 	addr, stop := startNode(t, settings)
 	r := cli{}.run(t, "health", "--http-addr", addr)
+	for deadline := time.Now().Add(10 * time.Second); strings.Contains(r.errors, "starting") && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond) // it has yet to look around
+		r = cli{}.run(t, "health", "--http-addr", addr)
+	}
 	if r.code != exitFailed || !strings.Contains(r.errors, "takes no requests: ") || !strings.Contains(r.errors, "waits") {
 		t.Errorf("a node without a cluster: exit %d: %s", r.code, r.errors)
 	}

@@ -11,7 +11,6 @@ import (
 )
 
 func (a *app) hintsCommand() *cobra.Command {
-	var local bool
 	cmd := &cobra.Command{
 		Use:   "hints",
 		Short: "Show which nodes keep writes for others that could not be reached",
@@ -20,22 +19,8 @@ are back. Nodes that don't answer are named on stderr: what they hold is not sho
 		Example: `  starling hints
   starling hints --local -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withClient(cmd.Context(), func(c *client.Client) error {
-				opts := a.callOptions()
-				if local {
-					opts = append(opts, client.LocalOnly())
-				}
-				h, err := c.Hints(cmd.Context(), opts...)
-				if err != nil {
-					return err
-				}
-				return a.showHints(h)
-			})
-		},
 	}
-	cmd.Flags().BoolVar(&local, "local", false, "only those of the answering node")
-	return cmd
+	return ofNodes(a, cmd, (*client.Client).Hints, a.showHints)
 }
 
 // jsonHints is all hints in JSON.

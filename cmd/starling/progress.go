@@ -43,6 +43,20 @@ func (p *progress) set(step int64, rows int) {
 	_ = p.bar.Set64(step)
 }
 
+// tell moves the bar of a thing whose size may only turn up on the way; total is 0 as long as nobody knows it.
+func (p *progress) tell(done, total int64, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar == nil {
+		return
+	}
+	p.bar.Describe(text)
+	if total > 0 && total != p.bar.GetMax64() {
+		p.bar.ChangeMax64(total)
+	}
+	_ = p.bar.Set64(done)
+}
+
 // note writes a line above the bar.
 func (p *progress) note(format string, args ...any) {
 	p.mu.Lock()

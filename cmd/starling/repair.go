@@ -1,183 +1,119 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/starling-db/starling/client"
 )
 
-// comparePatience bounds one pair of nodes when no --timeout does: a node that lost much takes its time.
-const comparePatience = time.Hour
-
-// settleTime is how long verify waits before it looks a second time: what was being written at the first look is on all
-// replicas by then.
-const settleTime = 2 * time.Second
-
-// comparing is what repair and verify have in common.
-type comparing struct {
-	partitions []int
-	node       string
-}
-
-func (c *comparing) register(cmd *cobra.Command) {
-	cmd.Flags().IntSliceVar(&c.partitions, "partition", nil, "only these partitions")
-	cmd.Flags().StringVar(&c.node, "node", "", "only what this node owns with others")
-}
-
 func (a *app) repairCommand() *cobra.Command {
-	var f comparing
+	var (
+		f      comparing
+		detach bool
+	)
 	cmd := &cobra.Command{
-		Use:   "repair",
+		Use:   "repair [BUCKET]",
 		Short: "Compare all replicas now, and mend what differs",
 		Long: `Have each two nodes that own the same partitions compare what they hold, and send each other what is missing or older
 on one side. Nodes do so by themselves, too (server --repair-interval); this does it now and says what came of it.
-It ends with 1 if some nodes could not be compared.`,
+The node that is asked carries it out as a task (starling task), which goes on when this command is interrupted.
+It ends with 1 if some nodes could not be compared, or the task was cancelled.`,
 		Example: `  starling repair
-  starling repair --node n3
-  starling repair --partition 17`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+  starling repair carts --node n3
+  starling repair --partition 17
+  starling repair --detach`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(c *client.Client) error {
-				pairs, err := a.comparePairs(cmd.Context(), c, &f, false)
+				t, err := a.startRepair(cmd.Context(), c, &f, args)
 				if err != nil {
 					return err
 				}
-				return a.showRepair(pairs)
+				if detach {
+					return a.showStarted(t)
+				}
+				return a.awaitRepair(cmd.Context(), c, t)
 			})
 		},
 	}
 	f.register(cmd)
+	cmd.Flags().BoolVar(&detach, "detach", false, "don't wait: print the task's id")
 	return cmd
 }
 
-func (a *app) verifyCommand() *cobra.Command {
-	var f comparing
-	cmd := &cobra.Command{
-		Use:   "verify",
-		Short: "Compare all replicas, and say what differs",
-		Long: `Have each two nodes that own the same partitions compare what they hold, and change nothing. What differs is looked at
-again after two seconds, so that a write under way is not taken for a difference. It ends with 9 if replicas
-differ, and with 1 if some nodes could not be compared.`,
-		Example: `  starling verify
-  starling verify -o json`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withClient(cmd.Context(), func(c *client.Client) error {
-				pairs, err := a.comparePairs(cmd.Context(), c, &f, true)
-				if err != nil {
-					return err
-				}
-				return a.showVerify(cmd.Context(), c, &f, pairs)
-			})
-		},
-	}
-	f.register(cmd)
-	return cmd
-}
-
-// pair is two nodes, and what came of comparing them.
-type pair struct {
-	by, with client.NodeStatus
-	done     *client.Comparison
-	err      error
-}
-
-// comparePairs compares each two members, one pair after the other.
-func (a *app) comparePairs(ctx context.Context, c *client.Client, f *comparing, look bool) ([]*pair, error) {
-	status, err := c.Status(ctx, append(a.callOptions(), client.LocalOnly())...)
+func (a *app) startRepair(ctx context.Context, c *client.Client, f *comparing, args []string) (*client.Task, error) {
+	members, err := f.members(ctx, c, a)
 	if err != nil {
 		return nil, err
 	}
-	members := slices.DeleteFunc(status.Nodes, func(n client.NodeStatus) bool { return !n.Member })
-	slices.SortFunc(members, func(a, b client.NodeStatus) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	if f.node != "" && !slices.ContainsFunc(members, func(n client.NodeStatus) bool { return n.Name == f.node }) {
-		return nil, misused("no member is called %q", f.node)
-	}
-	for _, p := range f.partitions {
-		if p < 0 || p >= status.Partitions {
-			return nil, misused("there is no partition %d: they are 0 to %d", p, status.Partitions-1)
+	scope := client.RepairScope{Partitions: f.partitions}
+	if len(args) > 0 {
+		if scope.Bucket = args[0]; scope.Bucket == "" {
+			return nil, misused("the name of the bucket is empty")
 		}
 	}
-	var pairs []*pair
-	for i, by := range members {
-		for _, with := range members[i+1:] {
-			if f.node == "" || by.Name == f.node || with.Name == f.node {
-				pairs = append(pairs, &pair{by: by, with: with})
-			}
-		}
+	if i := slices.IndexFunc(members, func(n client.NodeStatus) bool { return n.Name == f.node }); i >= 0 {
+		scope.Node = members[i].ID
 	}
-	bar := a.newProgress("comparing", int64(len(pairs)), false)
+	return c.StartRepair(ctx, scope, a.callOptions()...)
+}
+
+// showStarted says what a task is called that goes on by itself.
+func (a *app) showStarted(t *client.Task) error {
+	if a.output == outputJSON {
+		return a.writeJSON(newJSONTask(t))
+	}
+	fmt.Fprintln(a.stdout, t.ID)
+	a.note("The task goes on: starling task wait %s", t.ID)
+	return nil
+}
+
+// awaitRepair shows how a repair comes along, and what came of it.
+func (a *app) awaitRepair(ctx context.Context, c *client.Client, t *client.Task) error {
+	done, err := a.awaitTask(ctx, c, t.ID, func(t *client.Task) (int64, int64, string) {
+		ranges := t.Counter("ranges")
+		return ranges.Done, ranges.Total, fmt.Sprintf("%d of %d ranges, %d items compared, %d mended, %s", ranges.Done, ranges.Total,
+			t.Counter("items").Done, t.Counter("mended").Done, bytesText(uint64(t.Counter("bytes").Done)))
+	})
+	if err != nil {
+		return err
+	}
+	return a.showRepair(done)
+}
+
+// awaitTask waits for the end of a task behind a bar. Whoever interrupts that is told how to get at the task again.
+func (a *app) awaitTask(ctx context.Context, c *client.Client, id string, tell func(*client.Task) (done, total int64, text string)) (*client.Task, error) {
+	bar := a.newProgress("waiting for "+id, -1, false)
 	defer bar.finish()
-	items := 0
-	for i, p := range pairs {
-		if err := a.compare(ctx, c, p, client.CompareScope{Partitions: f.partitions, Look: look}); err != nil {
-			return nil, err
-		}
-		if p.done != nil {
-			items += int(p.done.Items)
-		}
-		bar.set(int64(i+1), items)
+	t, err := c.WaitTask(ctx, id, func(t *client.Task) { bar.tell(tell(t)) }, a.callOptions()...)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		bar.finish()
+		a.note("The task goes on. Wait for it: starling task wait %s. End it: starling task cancel %s.", id, id)
+		return nil, &silentError{code: exitFailed}
 	}
-	return pairs, nil
-}
-
-// compare compares one pair. Its error is that of ctx; any other is the pair's.
-func (a *app) compare(ctx context.Context, c *client.Client, p *pair, scope client.CompareScope) error {
-	opts := append([]client.CallOption{client.Timeout(comparePatience)}, a.callOptions()...)
-	p.done, p.err = c.Compare(ctx, p.by.ID, p.with.ID, scope, opts...)
-	return ctx.Err()
-}
-
-// jsonComparison is a pair in JSON.
-type jsonComparison struct {
-	Node               string    `json:"node"`
-	With               string    `json:"with"`
-	Error              string    `json:"error,omitempty"`
-	Partitions         uint64    `json:"partitions"`
-	PartitionsDiffered uint64    `json:"partitions_differed"`
-	Items              uint64    `json:"items_compared"`
-	Mended             uint64    `json:"copies_mended"`
-	Refused            uint64    `json:"copies_refused"`
-	Bytes              uint64    `json:"bytes"`
-	Unlike             uint64    `json:"items_unlike"`
-	Keys               []jsonKey `json:"unlike,omitempty"`
-}
-
-type jsonKey struct {
-	Bucket    string `json:"bucket"`
-	Partition []byte `json:"partition_key"`
-	Sort      []byte `json:"sort_key,omitempty"`
-}
-
-func (p *pair) json() jsonComparison {
-	out := jsonComparison{Node: p.by.Name, With: p.with.Name}
-	if p.err != nil {
-		out.Error = p.err.Error()
-		return out
+	if err != nil && !errors.Is(err, client.ErrUnknownTask) {
+		bar.finish()
+		a.note("Nothing was heard of the task, which may go on: starling task show %s.", id)
 	}
-	d := p.done
-	out.Partitions, out.PartitionsDiffered, out.Items = d.Partitions, d.PartitionsDiffered, d.Items
-	out.Mended, out.Refused, out.Bytes, out.Unlike = d.Fetched+d.Pushed, d.Refused, d.Bytes, d.Unlike
-	for _, k := range d.Keys {
-		out.Keys = append(out.Keys, jsonKey{k.Bucket, k.Key.Partition, k.Key.Sort})
-	}
-	return out
+	return t, err
 }
 
 // showRepair says what was mended, and names the pairs that were not compared.
-func (a *app) showRepair(pairs []*pair) error {
+func (a *app) showRepair(done *client.Task) error {
 	t := newTable("NODE", "WITH", "PARTITIONS", "DIFFERED", "MENDED", "REFUSED", "BYTES").numeric(2, 3, 4, 5, 6)
-	out := make([]jsonComparison, 0, len(pairs))
-	for _, p := range pairs {
-		j := p.json()
-		if out = append(out, j); p.err == nil {
+	parts := slices.Clone(done.Parts)
+	slices.SortStableFunc(parts, func(a, b client.TaskPart) int { return slices.Compare(a.Nodes, b.Nodes) })
+	out := make([]jsonComparison, 0, len(parts))
+	for i := range parts {
+		j := repairedJSON(&parts[i])
+		if out = append(out, j); j.Error == "" {
 			t.add(j.Node, j.With, strconv.FormatUint(j.Partitions, 10), strconv.FormatUint(j.PartitionsDiffered, 10),
 				strconv.FormatUint(j.Mended, 10), strconv.FormatUint(j.Refused, 10), bytesText(j.Bytes))
 		}
@@ -189,88 +125,38 @@ func (a *app) showRepair(pairs []*pair) error {
 	} else {
 		t.write(a.stdout, nil)
 	}
-	return a.notCompared(pairs)
+	return a.taskVerdict(done)
 }
 
-// notCompared names the pairs that failed, and is an error if there are any.
-func (a *app) notCompared(pairs []*pair) error {
-	failed := false
-	for _, p := range pairs {
-		if p.err != nil {
-			failed = true
-			a.note("Not compared: %s with %s: %v", p.by.Name, p.with.Name, p.err)
+// repairedJSON is what came of a pair of nodes.
+func repairedJSON(p *client.TaskPart) jsonComparison {
+	count := func(name string) uint64 { return uint64(p.Counter(name).Done) }
+	out := jsonComparison{
+		Error: p.Error, Partitions: count("ranges"), PartitionsDiffered: count("differed"), Items: count("items"),
+		Mended: count("mended"), Refused: count("refused"), Bytes: count("bytes"),
+	}
+	for i, to := range []*string{&out.Node, &out.With} {
+		if i < len(p.Nodes) {
+			*to = p.Nodes[i]
 		}
 	}
-	if failed {
-		return &silentError{code: exitFailed}
-	}
-	return nil
+	return out
 }
 
-// showVerify looks a second time at what differed, and says what still does.
-func (a *app) showVerify(ctx context.Context, c *client.Client, f *comparing, pairs []*pair) error {
-	var unlike []*pair
-	for _, p := range pairs {
-		if p.err == nil && p.done.Unlike > 0 {
-			unlike = append(unlike, p)
+// taskVerdict names what a task could not do, and is an error if it did not do all.
+func (a *app) taskVerdict(t *client.Task) error {
+	for _, p := range t.Parts {
+		if p.Error != "" {
+			a.note("Not compared: %s: %s", strings.Join(p.Nodes, " with "), p.Error)
 		}
 	}
-	if len(unlike) > 0 {
-		select {
-		case <-time.After(settleTime):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	switch t.State {
+	case client.TaskDone:
+		return nil
+	case client.TaskCancelled:
+		a.note("The task %s was cancelled.", t.ID)
+	default:
+		a.note("The task %s failed: %s", t.ID, t.Error)
 	}
-	found := false
-	for _, p := range unlike {
-		if err := a.compare(ctx, c, p, client.CompareScope{Partitions: f.partitions, Look: true}); err != nil {
-			return err
-		}
-		found = found || p.err == nil && p.done.Unlike > 0
-	}
-	if a.output == outputJSON {
-		out := make([]jsonComparison, len(pairs))
-		for i, p := range pairs {
-			out[i] = p.json()
-		}
-		if err := a.writeJSON(out); err != nil {
-			return err
-		}
-	} else {
-		a.writeUnlike(pairs)
-	}
-	if err := a.notCompared(pairs); err != nil && !found {
-		return err
-	}
-	if found {
-		return &silentError{code: exitProblem}
-	}
-	return nil
-}
-
-func (a *app) writeUnlike(pairs []*pair) {
-	compared, partitions := 0, uint64(0)
-	t := newTable("NODE", "WITH", "BUCKET", "PARTITION KEY", "SORT KEY")
-	rows, more := 0, uint64(0)
-	for _, p := range pairs {
-		if p.err != nil {
-			continue
-		}
-		compared++
-		partitions += p.done.Partitions
-		for _, k := range p.done.Keys {
-			t.add(p.by.Name, p.with.Name, k.Bucket, printable(k.Key.Partition), printable(k.Key.Sort))
-			rows++
-		}
-		more += p.done.Unlike - uint64(len(p.done.Keys))
-	}
-	if rows > 0 {
-		t.write(a.stdout, nil)
-		if more > 0 {
-			fmt.Fprintf(a.stdout, "and %d more\n", more)
-		}
-		return
-	}
-	fmt.Fprintf(a.stdout, "%d pairs of nodes hold the same in the %d partitions that they share\n", compared, partitions)
+	return &silentError{code: exitFailed}
 }

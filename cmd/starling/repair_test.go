@@ -85,8 +85,13 @@ func TestRepair(t *testing.T) {
 	if out := c.must(t, "repair", "--partition", "0"); !strings.Contains(out, "MENDED") {
 		t.Errorf("repair: %s", out)
 	}
-	for _, args := range [][]string{{"repair", "--partition", "256"}, {"repair", "--node", "nobody"}, {"verify", "bucket"}} {
+	for _, args := range [][]string{{"repair", "--partition", "256"}, {"repair", "--node", "nobody"}, {"verify", "a", "b"}, {"repair", ""}, {"task"}} {
 		if r := c.run(t, args...); r.code != exitMisused {
+			t.Errorf("%v: exit %d: %s", args, r.code, r.errors)
+		}
+	}
+	for _, args := range [][]string{{"repair", "nothing"}, {"verify", "nothing"}, {"task", "show", "n1:1"}, {"task", "wait", "n1"}, {"task", "cancel", "nobody:1"}} {
+		if r := c.run(t, args...); r.code != exitNotFound {
 			t.Errorf("%v: exit %d: %s", args, r.code, r.errors)
 		}
 	}

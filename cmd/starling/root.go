@@ -127,7 +127,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.putCommand(), a.getCommand(), a.deleteCommand(), a.queryCommand(), a.scanCommand(),
 		a.importCommand(), a.exportCommand(), a.bucketCommand(),
 		a.statusCommand(), a.healthCommand(), a.ringCommand(), a.hintsCommand(),
-		a.repairCommand(), a.verifyCommand(), a.benchCommand(), a.manCommand(), a.versionCommand(),
+		a.repairCommand(), a.verifyCommand(), a.taskCommand(), a.benchCommand(), a.manCommand(), a.versionCommand(),
 	)
 	a.addCompletion(root)
 	for _, cmd := range root.Commands() {

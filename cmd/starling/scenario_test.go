@@ -20,6 +20,8 @@ import (
 //
 //	starling [stdin=TEXT] [terminal]   runs the command line below it
 //	say NODE LIVENESS                  makes all nodes say this of one
+//	lag NODE SEVERITY AGE [rebuilding=N]
+//	                                   makes all nodes say this of one, for the reason below it
 //	advance TIME                       moves the time on by which values expire
 //	fail METHOD REASON CODE            makes all nodes refuse a method
 //	mend                               ends that
@@ -39,6 +41,8 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 	case "say":
 		liveness := pb.Liveness_value["LIVENESS_"+strings.ToUpper(d.CmdArgs[1].Key)]
 		s.cluster.SetLiveness(d.CmdArgs[0].Key, pb.Liveness(liveness))
+	case "lag":
+		s.lag(t, d)
 	case "advance":
 		by, err := time.ParseDuration(d.CmdArgs[0].Key)
 		if err != nil {
@@ -63,6 +67,33 @@ func (s *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		d.Fatalf(t, "unknown command %s", d.Cmd)
 	}
 	return ""
+}
+
+func (s *scenario) lag(t *testing.T, d *datadriven.TestData) {
+	age, err := time.ParseDuration(d.CmdArgs[2].Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchange := int64(5000)
+	lag := &pb.NodeLag{
+		Severity: pb.Severity(pb.Severity_value["SEVERITY_"+strings.ToUpper(d.CmdArgs[1].Key)]), ExchangeMs: &exchange, Mended: 7,
+		Worst: &pb.PartitionLag{N: 3, Partition: 17, AgeMs: age.Milliseconds(), Reason: d.Input},
+	}
+	rebuilding := 0
+	d.MaybeScanArgs(t, "rebuilding", &rebuilding)
+	lag.Rebuilding = uint32(rebuilding)
+	if d.Input != "" {
+		lag.Setback, lag.SetbackPartitions = d.Input, 2
+		lag.Findings = []*pb.LagFinding{{
+			Severity: lag.Severity, Kind: pb.LagFinding_KIND_WATERMARK, What: "partition 17 (N=3) was not proved the same for " + age.String(), Why: d.Input,
+		}}
+	}
+	if rebuilding > 0 {
+		lag.Findings = append(lag.Findings, &pb.LagFinding{
+			Severity: pb.Severity_SEVERITY_YELLOW, Kind: pb.LagFinding_KIND_REBUILDING, What: "some are rebuilt",
+		})
+	}
+	s.cluster.SetLag(d.CmdArgs[0].Key, lag)
 }
 
 func (s *scenario) starling(t *testing.T, d *datadriven.TestData) string {

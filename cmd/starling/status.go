@@ -11,14 +11,19 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	var local bool
+	var local, partitions bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the nodes, how they are, and what waits for them",
-		Long: `Show the nodes as the answering one sees them: how they are, how much of the ring is theirs, and the hints that
-others keep for them.`,
+		Long: `Show the nodes as the answering one sees them, the worst first: how they are, how far their data lies behind (LAG),
+how much of the ring is theirs, and the hints that others keep for them. LAG is the age of the oldest watermark:
+how long ago all owners of one of the node's partitions were last proved to hold the same. Below the table stands
+why a node is yellow or red.
+
+With --partitions it shows those of the answering node instead, the oldest first.`,
 		Example: `  starling status
   starling status -o json
+  starling status --partitions --addr 10.0.0.2:7400
   starling status --local --addr 10.0.0.2:7400`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -27,15 +32,22 @@ others keep for them.`,
 				if local {
 					opts = append(opts, client.LocalOnly())
 				}
+				if partitions {
+					opts = append(opts, client.PartitionLags())
+				}
 				s, err := c.Status(cmd.Context(), opts...)
 				if err != nil {
 					return err
+				}
+				if partitions && a.output != outputJSON {
+					return a.showPartitionLags(s)
 				}
 				return a.showStatus(s)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&local, "local", false, "only what the answering node knows by itself")
+	cmd.Flags().BoolVar(&partitions, "partitions", false, "the partitions of the answering node, the oldest first")
 	return cmd
 }
 
@@ -49,6 +61,8 @@ type jsonStatus struct {
 	Version    string     `json:"version"`
 	Time       string     `json:"time"`
 	Nodes      []jsonNode `json:"nodes"`
+	// Lags are there with --partitions.
+	Lags []jsonPartitionLag `json:"partition_lags,omitempty"`
 }
 
 type jsonNode struct {
@@ -71,6 +85,8 @@ type jsonNode struct {
 	OldestHintMS     int64   `json:"oldest_hint_ms"`
 	SilentMS         int64   `json:"silent_ms"`
 	LatencyUS        int64   `json:"latency_us"`
+
+	Lag *jsonLag `json:"lag,omitempty"`
 }
 
 func newJSONStatus(s *client.Status) jsonStatus {
@@ -86,8 +102,11 @@ func newJSONStatus(s *client.Status) jsonStatus {
 			GossipAddr: n.GossipAddr, HTTPAddr: n.HTTPAddr, Version: n.Version, Partitions: n.Partitions,
 			Share: n.Share, HintsWaiting: n.HintsWaiting, HintBytesWaiting: n.HintBytesWaiting,
 			OldestHintMS: n.OldestHint.Milliseconds(), SilentMS: n.Silent.Milliseconds(),
-			LatencyUS: n.Latency.Microseconds(),
+			LatencyUS: n.Latency.Microseconds(), Lag: newJSONLag(n.Lag),
 		}
+	}
+	for _, p := range s.Lags {
+		out.Lags = append(out.Lags, newJSONPartitionLag(p))
 	}
 	return out
 }
@@ -103,27 +122,37 @@ func (a *app) showStatus(s *client.Status) error {
 		}
 		return nil
 	}
-	if len(s.ClusterID) == 0 {
-		fmt.Fprintf(a.stdout, "cluster %s, not founded yet\n\n", s.Cluster)
-	} else {
-		fmt.Fprintf(a.stdout, "cluster %s, epoch %d, %d partitions\n\n", s.Cluster, s.Epoch, s.Partitions)
-	}
-	t := newTable("NODE", "ZONE", "STATE", "ADDRESS", "SHARE", "PARTITIONS", "HINTS WAITING").numeric(4, 5)
-	for _, n := range s.Nodes {
+	a.showCluster(s)
+	nodes := worstFirst(s.Nodes)
+	t := newTable("NODE", "ZONE", "STATE", "LAG", "ADDRESS", "SHARE", "PARTITIONS", "HINTS WAITING").numeric(5, 6)
+	for _, n := range nodes {
 		share, partitions := fmt.Sprintf("%.1f%%", 100*n.Share), strconv.Itoa(n.Partitions)
 		if !n.Member {
 			share, partitions = "-", "candidate"
 		}
-		t.add(n.Name, n.Zone, nodeState(n), n.ClientAddr, share, partitions, hintsWaiting(n))
+		t.add(n.Name, n.Zone, nodeState(n), lagText(n.Lag), n.ClientAddr, share, partitions, hintsWaiting(n))
 	}
-	const stateColumn = 2
-	t.write(a.stdout, func(column int, cell string) string {
-		if column != stateColumn {
-			return cell
+	const stateColumn, lagColumn = 2, 3
+	t.write(a.stdout, func(row, column int, cell string) string {
+		switch column {
+		case stateColumn:
+			return a.colour(cell)
+		case lagColumn:
+			return a.severe(severityOf(nodes[row]), cell)
 		}
-		return a.colour(cell)
+		return cell
 	})
+	a.explainLag(nodes)
 	return nil
+}
+
+// showCluster writes what stands above the table.
+func (a *app) showCluster(s *client.Status) {
+	if len(s.ClusterID) == 0 {
+		fmt.Fprintf(a.stdout, "cluster %s, not founded yet\n\n", s.Cluster)
+		return
+	}
+	fmt.Fprintf(a.stdout, "cluster %s, epoch %d, %d partitions\n\n", s.Cluster, s.Epoch, s.Partitions)
 }
 
 // nodeState is what there is to say of a node in a few words.

@@ -32,14 +32,14 @@ func (t *table) numeric(columns ...int) *table {
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
 // write writes the rows added since the last time, the first time below the header; nothing when there
-// are none. style, if any, dresses up a padded cell without changing its width.
-func (t *table) write(w *bufio.Writer, style func(column int, cell string) string) {
+// are none. style, if any, dresses up a padded cell without changing its width; rows count from the first of those written.
+func (t *table) write(w *bufio.Writer, style func(row, column int, cell string) string) {
 	if len(t.rows) == 0 {
 		return
 	}
-	lines := t.rows
+	lines, first := t.rows, 0
 	if !t.begun {
-		lines = append([][]string{t.header}, t.rows...)
+		lines, first = append([][]string{t.header}, t.rows...), 1
 	}
 	for _, row := range lines {
 		for i, cell := range row {
@@ -47,9 +47,9 @@ func (t *table) write(w *bufio.Writer, style func(column int, cell string) strin
 		}
 	}
 	for at, row := range lines {
-		styleRow := style
-		if at == 0 && !t.begun {
-			styleRow = nil
+		var styleRow func(column int, cell string) string
+		if style != nil && at >= first {
+			styleRow = func(column int, cell string) string { return style(at-first, column, cell) }
 		}
 		// A failed write shows when the writer is flushed.
 		_, _ = w.WriteString(t.line(row, styleRow) + "\n")

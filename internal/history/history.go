@@ -139,6 +139,8 @@ type Run struct {
 	Buckets map[string]Bucket `json:"buckets"`
 	Ops     []Op              `json:"ops"` // in the order of End
 	Finals  []Final           `json:"finals"`
+	// PurgedBefore is up to which dots some node had purged tombstones and pasts at the end.
+	PurgedBefore causal.HLC `json:"purgedBefore,omitempty"`
 	// DisksLost is how many nodes lost what they had synced: wiped disks, old images. Writes acknowledged by no more
 	// nodes than that may be lost, and quorums may miss what they should show.
 	DisksLost int `json:"disksLost,omitempty"`

@@ -16,7 +16,7 @@ type clusterService struct {
 }
 
 // Status implements pb.ClusterServer.
-func (s *clusterService) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
+func (s *clusterService) Status(_ context.Context, r *pb.StatusRequest) (*pb.StatusResponse, error) {
 	c := s.node.cluster
 	reply := &pb.StatusResponse{
 		Cluster: "fake", ClusterId: make([]byte, 16), Epoch: c.epoch.Number, Partitions: partitions,
@@ -26,7 +26,7 @@ func (s *clusterService) Status(context.Context, *pb.StatusRequest) (*pb.StatusR
 		owned, share := c.epoch.Base.Share(n.ID, min(replicas, len(c.Nodes)))
 		status := &pb.NodeStatus{
 			Id: n.ID[:], Name: n.Name, Zone: "default", Liveness: c.livenessOf(n.Name), Ready: true,
-			ClientAddr: n.Addr, Version: "fake", Partitions: uint32(owned), Share: share, Member: true,
+			ClientAddr: n.Addr, Version: "fake", Partitions: uint32(owned), Share: share, Member: true, Lag: c.lagOf(n.Name),
 		}
 		if status.Liveness == pb.Liveness_LIVENESS_DEAD {
 			status.Ready, status.HintsWaiting, status.HintBytesWaiting = false, 12, 3456
@@ -34,7 +34,22 @@ func (s *clusterService) Status(context.Context, *pb.StatusRequest) (*pb.StatusR
 		}
 		reply.Nodes = append(reply.Nodes, status)
 	}
+	if r.GetPartitions() {
+		reply.Lags = partitionLags()
+	}
 	return reply, nil
+}
+
+// partitionLags are made up: 22 partitions, of which one does not get on and one is rebuilt.
+func partitionLags() []*pb.PartitionLag {
+	out := []*pb.PartitionLag{
+		{N: 3, Partition: 17, AgeMs: 1_860_000, Reason: "n2 does not attest: it is away"},
+		{N: 3, Partition: 40, AgeMs: 90_000, Rebuilding: true},
+	}
+	for p := range 20 {
+		out = append(out, &pb.PartitionLag{N: 2, Partition: uint32(p), AgeMs: int64(40_000 - 1000*p)})
+	}
+	return out
 }
 
 // Ring implements pb.ClusterServer.

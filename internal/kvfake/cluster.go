@@ -40,6 +40,7 @@ type Cluster struct {
 
 	mu       sync.Mutex
 	liveness map[string]pb.Liveness
+	lags     map[string]*pb.NodeLag
 	skew     time.Duration
 }
 
@@ -64,7 +65,7 @@ type Node struct {
 // "default".
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	c := &Cluster{store: newStore(), liveness: make(map[string]pb.Liveness)}
+	c := &Cluster{store: newStore(), liveness: make(map[string]pb.Liveness), lags: make(map[string]*pb.NodeLag)}
 	members := make([]ring.Member, n)
 	for i := range n {
 		node := &Node{Name: "n" + strconv.Itoa(i+1), cluster: c, calls: make(map[string]int)}
@@ -137,6 +138,19 @@ func (c *Cluster) SetLiveness(node string, l pb.Liveness) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.liveness[node] = l
+}
+
+// SetLag makes all nodes say this of the lag of one of them; they say nothing of that of the others.
+func (c *Cluster) SetLag(node string, lag *pb.NodeLag) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lags[node] = lag
+}
+
+func (c *Cluster) lagOf(node string) *pb.NodeLag {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lags[node]
 }
 
 func (c *Cluster) livenessOf(node string) pb.Liveness {

@@ -37,6 +37,7 @@ var layers = []layer{
 	{"coordinator/quorum", 0, []string{"causal"}},
 	{"antientropy/merkle", 0, nil},
 	{"internal/pace", 0, nil},
+	{"internal/task", 0, nil},
 	{"internal/loopback", 0, nil},
 	{"internal/spawn", 0, nil},
 	{"internal/workers", 0, nil},
@@ -45,13 +46,14 @@ var layers = []layer{
 	{"internal/bench", 0, nil},
 	{"storage", 1, []string{"causal", "antientropy/merkle"}},
 	{"internal/transport", 1, []string{"proto", "internal/frames", "internal/workers"}},
+	{"internal/paxos", 1, []string{"ring"}},
 	{"coordinator", 2, []string{"coordinator/quorum", "ring", "causal"}},
 	{"hinted", 2, []string{"storage", "causal", "ring"}},
 	{"antientropy/model", 1, []string{"causal"}},
 	{"antientropy", 2, []string{"antientropy/merkle", "storage", "ring", "causal"}},
 	{"node", 3, []string{
 		"proto", "causal", "ring", "coordinator/quorum", "antientropy/merkle", "storage", "internal/transport",
-		"internal/pace", "internal/workers", "internal/frames", "coordinator", "hinted", "antientropy",
+		"internal/pace", "internal/task", "internal/workers", "internal/frames", "coordinator", "hinted", "antientropy",
 	}},
 	{"client", 3, []string{"proto", "ring", "causal", "internal/pace", "internal/frames"}},
 	{"cmd/starling", 4, []string{"node", "client", "internal/bench", "internal/heap", "internal/loopback", "internal/spawn"}},
@@ -82,7 +84,7 @@ var keepers = []struct {
 }
 
 // pure packages see no clock, randomness, file or network but what their callers hand in.
-var pure = []string{"causal", "ring", "coordinator/quorum", "antientropy/merkle"}
+var pure = []string{"causal", "ring", "coordinator/quorum", "antientropy/merkle", "internal/paxos"}
 
 // source is one parsed file.
 type source struct {

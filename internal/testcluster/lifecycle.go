@@ -133,6 +133,21 @@ func (c *Cluster) Wipe(i int) {
 	m.fs = vfs.NewCrashableMem()
 }
 
+// Image copies the disk of a node that is down. putBack replaces by that copy what the disk has become, while the node is down again.
+func (c *Cluster) Image(i int) (putBack func()) {
+	m := c.members[i]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c.mu.Lock()
+	image := m.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: c.rng})
+	c.mu.Unlock()
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.fs = image
+	}
+}
+
 // Storage opens the data directory of a node that is down. Close it before the node starts again.
 func (c *Cluster) Storage(i int) *storage.Store {
 	c.t.Helper()

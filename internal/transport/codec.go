@@ -35,10 +35,27 @@ type incoming struct {
 	size  int // bytes on the wire
 }
 
+// measured is a frame to send.
+type measured struct {
+	frame *pb.Frame
+	size  int // bytes on the wire, set when it is sent
+}
+
 // codec is gRPC's protobuf codec with the bounds of our frames checked before anything is decoded.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
+
+// Marshal encodes an *measured, or whatever else gRPC has to send.
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	out, ok := v.(*measured)
+	if !ok {
+		return c.CodecV2.Marshal(v)
+	}
+	data, err := c.CodecV2.Marshal(out.frame)
+	out.size = data.Len()
+	return data, err
+}
 
 // Unmarshal decodes into an *incoming; gRPC has bounded the length of data already.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {

@@ -11,6 +11,7 @@ type counters struct {
 	attempts, connects                            atomic.Uint64
 	overloads, lateReplies, clockRefused          atomic.Uint64
 	framesSent, requests, framesReceived, replies atomic.Uint64
+	bytesSent, bytesReceived                      atomic.Uint64
 }
 
 // LinkStats are the figures of one link: requests or bulk, to one peer. Counters run from the pool's start, or from
@@ -31,6 +32,8 @@ type LinkStats struct {
 	LateReplies, ClockRefused uint64
 	// RequestsSent / FramesSent is the mean size of a frame.
 	FramesSent, RequestsSent, FramesReceived, RepliesReceived uint64
+	// BytesSent and BytesReceived are those of the frames of requests and of replies.
+	BytesSent, BytesReceived uint64
 }
 
 // Stats are the figures of all links, by peer, requests before bulk.
@@ -64,6 +67,7 @@ func (l *link) stats() LinkStats {
 		Overloads: c.overloads.Load(), LateReplies: c.lateReplies.Load(), ClockRefused: c.clockRefused.Load(),
 		FramesSent: c.framesSent.Load(), RequestsSent: c.requests.Load(),
 		FramesReceived: c.framesReceived.Load(), RepliesReceived: c.replies.Load(),
+		BytesSent: c.bytesSent.Load(), BytesReceived: c.bytesReceived.Load(),
 	}
 	l.mu.Lock()
 	cur := l.cur

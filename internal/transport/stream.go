@@ -224,6 +224,7 @@ func (s *stream) read(st clientStream) error {
 		if in.frame.Hello != nil || len(in.frame.Requests) > 0 {
 			return errors.New("the peer sent what only a caller may send")
 		}
+		s.count.bytesReceived.Add(uint64(in.size))
 		s.deliver(in.frame)
 	}
 }

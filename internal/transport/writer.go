@@ -21,9 +21,11 @@ func (s *stream) write(st clientStream) error {
 		s.count.framesSent.Add(1)
 		s.count.requests.Add(uint64(len(batch)))
 		// Blocks while the peer's window is full: then the queue fills, and submit sheds.
-		if err := st.Send(&pb.Frame{Hlc: s.o.HLC(), Requests: batch}); err != nil {
+		out := measured{frame: &pb.Frame{Hlc: s.o.HLC(), Requests: batch}}
+		if err := st.SendMsg(&out); err != nil {
 			return err
 		}
+		s.count.bytesSent.Add(uint64(out.size))
 	}
 }
 

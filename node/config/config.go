@@ -71,6 +71,17 @@ type Config struct {
 	RepairInterval time.Duration
 	// RepairRate bounds the states that are sent and fetched then, in bytes a second.
 	RepairRate Bytes
+	// RepairWindow is the time of the day, by this machine's clock and zone, at which it does that by itself.
+	RepairWindow Window
+	// RepairMaxSlowdown is how many times slower than usual clients' requests may get before it waits for them; 0: it never does.
+	RepairMaxSlowdown float64
+	// ScrubRate bounds the reading of records to verify them, in bytes a second; 0: they are not read for that.
+	ScrubRate Bytes
+	// ScrubInterval is how often all of them are verified at most.
+	ScrubInterval time.Duration
+	// LagWarn and LagAlarm are how old a watermark or a hint gets before the node calls itself yellow, and red. LagWarn 0: three
+	// repair intervals. LagLimits tells what they come to.
+	LagWarn, LagAlarm time.Duration
 
 	// LogLevel and LogFormat ("text" or "json") shape the log on stderr.
 	LogLevel  slog.Level
@@ -119,6 +130,10 @@ func Default() Config {
 		HintRate:           32 * mib,
 		RepairInterval:     10 * time.Minute,
 		RepairRate:         16 * mib,
+		RepairMaxSlowdown:  2,
+		ScrubRate:          4 * mib,
+		ScrubInterval:      7 * 24 * time.Hour,
+		LagAlarm:           24 * time.Hour,
 
 		LogLevel:     slog.LevelInfo,
 		LogFormat:    LogText,
@@ -131,4 +146,24 @@ func Default() Config {
 func (c Config) HeapTarget() Bytes {
 	const rest = 16 << 20
 	return c.CacheBytes + c.ItemCacheBytes + 3*c.MemTableBytes + rest
+}
+
+// Without a lag-warn. Even a floor that has just been raised lies behind, by the time that a write may be on its way: below
+// leastWarn a node that is well would be yellow.
+const (
+	warnIntervals    = 3
+	leastWarn        = time.Minute
+	warnWithoutRound = 30 * time.Minute
+)
+
+// LagLimits are the ages above which a node is yellow, and red.
+func (c Config) LagLimits() (warn, alarm time.Duration) {
+	switch warn = c.LagWarn; {
+	case warn > 0:
+	case c.RepairInterval > 0:
+		warn = max(warnIntervals*c.RepairInterval, leastWarn)
+	default:
+		warn = warnWithoutRound
+	}
+	return warn, max(warn, c.LagAlarm)
 }

@@ -69,7 +69,8 @@ func TestEverySettingInEverySource(t *testing.T) {
 		"slow-replica": "20ms", "hedge": "5ms", "max-in-flight": "9", "max-in-flight-bytes": "8MiB", "cache-bytes": "3MiB",
 		"item-cache-bytes": "2MiB",
 		"memtable-bytes":   "4MiB", "disk-reserve": "3MiB", "hint-bytes-per-target": "5MiB", "hint-bytes": "6MiB", "hint-rate": "7MiB",
-		"repair-interval": "3m0s", "repair-rate": "9MiB",
+		"repair-interval": "3m0s", "repair-rate": "9MiB", "repair-window": "22:00-06:00", "repair-max-slowdown": "2.5",
+		"scrub-rate": "1MiB", "scrub-interval": "5h0m0s", "lag-warn": "5m0s", "lag-alarm": "6m0s",
 		"log-level": "debug", "log-format": "json", "drain-timeout": "4s",
 	}
 	var args, environ []string
@@ -77,7 +78,7 @@ func TestEverySettingInEverySource(t *testing.T) {
 	for key, text := range texts {
 		args = append(args, "--"+key+"="+text)
 		environ = append(environ, envName(key)+"="+text)
-		number := key == "bootstrap-expect" || key == "partitions" || key == "max-siblings" || key == "max-in-flight"
+		number := key == "bootstrap-expect" || key == "partitions" || key == "max-siblings" || key == "max-in-flight" || key == "repair-max-slowdown"
 		if !number {
 			text = `"` + text + `"`
 		}
@@ -241,7 +242,10 @@ func TestValidate(t *testing.T) {
 		"cache-bytes: ":                               func(c *Config) { c.CacheBytes = 0 },
 		"memtable-bytes: ":                            func(c *Config) { c.MemTableBytes = 8 << 30 },
 		"hint-rate: ":                                 func(c *Config) { c.HintRate = 0 },
+		"repair-max-slowdown: 0.5 is neither":         func(c *Config) { c.RepairMaxSlowdown = 0.5 },
 		"disk-reserve: ":                              func(c *Config) { c.DiskReserve = -1 },
+		"lag-warn: -1s is not between":                func(c *Config) { c.LagWarn = -time.Second },
+		"lag-alarm: 1h0m0s is below lag-warn, 2h0m0s": func(c *Config) { c.LagWarn, c.LagAlarm = 2*time.Hour, time.Hour },
 		"request-timeout: -1s":                        func(c *Config) { c.RequestTimeout = -time.Second },
 		"max-clock-offset: ":                          func(c *Config) { c.MaxClockOffset = time.Hour },
 	} {
@@ -348,4 +352,24 @@ func FuzzYAML(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestLagLimits(t *testing.T) {
+	for name, c := range map[string]struct {
+		interval, warn, alarm time.Duration
+		wantWarn, wantAlarm   time.Duration
+	}{
+		"defaults":                    {10 * time.Minute, 0, 24 * time.Hour, 30 * time.Minute, 24 * time.Hour},
+		"as set":                      {10 * time.Minute, 2 * time.Second, 5 * time.Second, 2 * time.Second, 5 * time.Second},
+		"an interval of seconds":      {time.Second, 0, 24 * time.Hour, time.Minute, 24 * time.Hour},
+		"no rounds":                   {0, 0, 24 * time.Hour, 30 * time.Minute, 24 * time.Hour},
+		"red is never before yellow":  {time.Hour, 0, time.Hour, 3 * time.Hour, 3 * time.Hour},
+		"no rounds, but a limit":      {0, time.Hour, 2 * time.Hour, time.Hour, 2 * time.Hour},
+		"an interval longer than red": {24 * time.Hour, 0, 24 * time.Hour, 72 * time.Hour, 72 * time.Hour},
+	} {
+		warn, alarm := Config{RepairInterval: c.interval, LagWarn: c.warn, LagAlarm: c.alarm}.LagLimits()
+		if warn != c.wantWarn || alarm != c.wantAlarm {
+			t.Errorf("%s: %v and %v, want %v and %v", name, warn, alarm, c.wantWarn, c.wantAlarm)
+		}
+	}
 }

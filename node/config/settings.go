@@ -17,6 +17,7 @@ const (
 	kindCount    kind = "int"
 	kindBytes    kind = "bytes"
 	kindDuration kind = "duration"
+	kindNumber   kind = "number"
 )
 
 // setting is one key: its name in flags, environment and file, and the field that it sets.
@@ -111,6 +112,16 @@ var settings = []setting{
 	size("hint-rate", "bytes a second of hint replay", func(c *Config) *Bytes { return &c.HintRate }),
 	duration("repair-interval", "how often owners compare what they hold; 0: never", func(c *Config) *time.Duration { return &c.RepairInterval }),
 	size("repair-rate", "bytes a second of what differs", func(c *Config) *Bytes { return &c.RepairRate }),
+	{"repair-window", "time of the day at which owners compare by themselves, such as 22:00-06:00 (default: always)", kindText, func(c *Config) value {
+		return field(&c.RepairWindow, ParseWindow, Window.String)
+	}},
+	{"repair-max-slowdown", "how many times slower than usual clients may get before that waits for them; 0: it never does", kindNumber, func(c *Config) value {
+		return field(&c.RepairMaxSlowdown, parseNumber, formatNumber)
+	}},
+	size("scrub-rate", "bytes a second that are read to verify them; 0: none", func(c *Config) *Bytes { return &c.ScrubRate }),
+	duration("scrub-interval", "how often all records are verified at most", func(c *Config) *time.Duration { return &c.ScrubInterval }),
+	duration("lag-warn", "age of a watermark or a hint above which the node is yellow; 0: 3 repair intervals", func(c *Config) *time.Duration { return &c.LagWarn }),
+	duration("lag-alarm", "age of a watermark or a hint above which the node is red", func(c *Config) *time.Duration { return &c.LagAlarm }),
 
 	{"log-level", "debug, info, warn or error", kindText, func(c *Config) value {
 		return field(&c.LogLevel, parseLevel, formatLevel)
@@ -168,8 +179,12 @@ func (s setting) yamlText(v any) (string, error) {
 	case string:
 		return v, nil
 	case int, int64, uint64:
-		if s.kind == kindCount || s.kind == kindBytes {
+		if s.kind == kindCount || s.kind == kindBytes || s.kind == kindNumber {
 			return fmt.Sprint(v), nil
+		}
+	case float64:
+		if s.kind == kindNumber {
+			return formatNumber(v), nil
 		}
 	case []any:
 		if s.kind == kindList {

@@ -21,6 +21,8 @@ const (
 	MaxPartitions = 1 << 16
 	// MaxFounders bounds bootstrap-expect.
 	MaxFounders = 256
+	// longestLag bounds lag-warn and lag-alarm.
+	longestLag = 365 * 24 * time.Hour
 )
 
 // Validate checks every setting and what they say together. The error lists all that is wrong, each by
@@ -150,6 +152,12 @@ func (c Config) checkLimits() error {
 	between("hint-bytes-per-target", c.HintBytesPerTarget, 0, most)
 	between("hint-rate", c.HintRate, 1<<10, most)
 	between("repair-rate", c.RepairRate, 1<<10, most)
+	if v := c.RepairMaxSlowdown; v != 0 && (v < 1 || v > 1000) {
+		wrong = append(wrong, fmt.Errorf("repair-max-slowdown: %g is neither 0 nor between 1 and 1000", v))
+	}
+	if c.ScrubRate != 0 {
+		between("scrub-rate", c.ScrubRate, 1<<10, most)
+	}
 	for _, n := range []struct {
 		key         string
 		v, from, to int
@@ -170,11 +178,17 @@ func (c Config) checkTimes() error {
 		{"max-clock-offset", c.MaxClockOffset, time.Millisecond, time.Minute},
 		{"request-timeout", c.RequestTimeout, time.Millisecond, time.Hour},
 		{"slow-replica", c.SlowReplica, time.Millisecond, time.Minute},
+		{"scrub-interval", c.ScrubInterval, time.Millisecond, 10 * 365 * 24 * time.Hour},
+		{"lag-warn", c.LagWarn, 0, longestLag},
+		{"lag-alarm", c.LagAlarm, time.Second, longestLag},
 		{"drain-timeout", c.DrainTimeout, 0, time.Hour},
 	} {
 		if d.v < d.from || d.v > d.to {
 			wrong = append(wrong, fmt.Errorf("%s: %s is not between %s and %s", d.key, d.v, d.from, d.to))
 		}
+	}
+	if c.LagAlarm < c.LagWarn {
+		wrong = append(wrong, fmt.Errorf("lag-alarm: %s is below lag-warn, %s", c.LagAlarm, c.LagWarn))
 	}
 	return errors.Join(wrong...)
 }

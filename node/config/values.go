@@ -118,6 +118,16 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
+func parseNumber(text string) (float64, error) {
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0, fmt.Errorf("%q is no number", clip(text))
+	}
+	return v, nil
+}
+
+func formatNumber(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
 func parseSwitch(text string) (bool, error) {
 	switch strings.ToLower(text) {
 	case "on":

@@ -8,6 +8,8 @@ func newSampler() *sampler {
 	s.addNode()
 	s.addHints()
 	s.addRepairs()
+	s.addLag()
+	s.addScrubs()
 	s.addGossip()
 	s.addStorage()
 	s.addTransport()
@@ -91,8 +93,50 @@ func (s *sampler) addRepairs() {
 	s.counter("repair_items_refused_total", "Items that one side would not take.", repairs(func(r Repairs) uint64 { return r.Refused }))
 	s.counter("repair_leaves_recounted_total", "Leaves that were wrong here and were counted anew.", repairs(func(r Repairs) uint64 { return r.Recounted }))
 	s.counter("repair_bytes_total", "Bytes of the states that were sent and fetched.", repairs(func(r Repairs) uint64 { return r.Bytes }))
+	s.counter("repair_held_seconds_total", "Time that exchanges waited because requests of clients had become slow.",
+		one(func(s *Sources) func() Repairs { return s.Repairs }, func(r Repairs) float64 { return r.Held.Seconds() }))
 	s.gauge("repair_oldest_seconds", "How long ago the exchange with some other owner ended that lies back farthest.",
 		one(func(s *Sources) func() Repairs { return s.Repairs }, func(r Repairs) float64 { return r.Oldest.Seconds() }))
+}
+
+func (s *sampler) addLag() {
+	lag := func(value func(Lag) float64) func(*Sources, func(float64, ...string)) {
+		return one(func(s *Sources) func() Lag { return s.Lag }, value)
+	}
+	s.gauge("watermark_age_seconds", "How long ago all owners of a partition that this node owns were last proved to hold the same.",
+		func(s *Sources, add func(float64, ...string)) {
+			if s.Watermarks == nil {
+				return
+			}
+			for _, w := range s.Watermarks() {
+				add(w.Age.Seconds(), w.N, w.Partition)
+			}
+		}, "n", "partition")
+	s.gauge("rebuilding_partitions", "Partitions whose copy on this node has no vote until it has been compared with all others.",
+		lag(func(l Lag) float64 { return float64(l.Rebuilding) }))
+	s.counter("rounds_total", "Rounds that this node has led.", lag(func(l Lag) float64 { return float64(l.Rounds) }))
+	s.counter("round_partitions_total", "Partitions whose watermark rose by rounds that this node has led.", lag(func(l Lag) float64 { return float64(l.Raised) }))
+	s.counter("round_partitions_failed_total", "Partitions for which such a round came to nothing.", lag(func(l Lag) float64 { return float64(l.Failed) }))
+	s.counter("purged_items_total", "Items from which a tombstone, a past or an expired value was purged.", lag(func(l Lag) float64 { return float64(l.Purged) }))
+	s.counter("purged_items_removed_total", "Those of them of which nothing was left.", lag(func(l Lag) float64 { return float64(l.Removed) }))
+	s.gauge("purge_leaves", "Leaves of the trees that have something to purge, now or later.", lag(func(l Lag) float64 { return float64(l.PurgeDue) }))
+}
+
+func (s *sampler) addScrubs() {
+	scrubs := func(value func(Scrubs) float64) func(*Sources, func(float64, ...string)) {
+		return one(func(s *Sources) func() Scrubs { return s.Scrubs }, value)
+	}
+	s.counter("scrub_bytes_total", "Bytes of records read to verify them.", scrubs(func(f Scrubs) float64 { return float64(f.Bytes) }))
+	s.counter("scrub_records_total", "Records verified.", scrubs(func(f Scrubs) float64 { return float64(f.Records) }))
+	s.counter("scrub_damaged_total", "Records that were found damaged and set aside.", scrubs(func(f Scrubs) float64 { return float64(f.Damaged) }))
+	s.counter("scrub_mended_total", "Damaged items that were fetched from all other owners.", scrubs(func(f Scrubs) float64 { return float64(f.Mended) }))
+	s.gauge("scrub_waiting", "Items that are damaged and have no vote, as the last try to mend them left it.",
+		scrubs(func(f Scrubs) float64 { return float64(f.Waiting) }))
+	s.gauge("scrub_quarantine_bytes", "Bytes of damaged records that are kept.", scrubs(func(f Scrubs) float64 { return float64(f.QuarantineBytes) }))
+	s.counter("scrub_quarantine_dropped_total", "Damaged records whose bytes were dropped because there was no room for them.",
+		scrubs(func(f Scrubs) float64 { return float64(f.QuarantineDropped) }))
+	s.gauge("scrub_age_seconds", "How long ago all records were last verified; until that is so, how long ago it was begun.",
+		scrubs(func(f Scrubs) float64 { return f.Age.Seconds() }))
 }
 
 func (s *sampler) addGossip() {
@@ -155,6 +199,19 @@ func (s *sampler) addTransport() {
 	s.gauge("peer_requests_queued", "Requests to other nodes that wait to be sent.", figure(func(f Transport) uint64 { return f.Queued }))
 	s.counter("peer_frames_sent_total", "Frames of requests sent to other nodes.", figure(func(f Transport) uint64 { return f.Frames }))
 	s.counter("peer_requests_sent_total", "Requests sent to other nodes; by frames, how full these are.", figure(func(f Transport) uint64 { return f.Requests }))
+	bytes := func(small, bulk func(Transport) uint64) func(*Sources, func(float64, ...string)) {
+		return func(s *Sources, add func(float64, ...string)) {
+			if s.Transport != nil {
+				f := s.Transport()
+				add(float64(small(f)), "requests")
+				add(float64(bulk(f)), "bulk")
+			}
+		}
+	}
+	s.counter("peer_sent_bytes_total", "Bytes of requests sent to other nodes, by the stream: bulk is for repairs, handing over, and what is large.",
+		bytes(func(f Transport) uint64 { return f.Sent }, func(f Transport) uint64 { return f.BulkSent }), "stream")
+	s.counter("peer_received_bytes_total", "Bytes of their replies.",
+		bytes(func(f Transport) uint64 { return f.Received }, func(f Transport) uint64 { return f.BulkReceived }), "stream")
 	s.counter("peer_connects_total", "Connections made to other nodes, the first ones included.", figure(func(f Transport) uint64 { return f.Connects }))
 	s.counter("peer_overloads_total", "Requests between nodes shed because a queue was full, on either side.", figure(func(f Transport) uint64 { return f.Overloads }))
 	s.counter("peer_expired_total", "Requests of other nodes dropped because their time had run out.", figure(func(f Transport) uint64 { return f.Expired }))

@@ -14,8 +14,12 @@ type Sources struct {
 	Hints   func() []Hints
 	Replay  func() Replay
 	Repairs func() Repairs
-	Gossip  func() Gossip
-	Storage func() Storage
+	Lag     func() Lag
+	// Watermarks are those of all partitions that this node owns.
+	Watermarks func() []Watermark
+	Scrubs     func() Scrubs
+	Gossip     func() Gossip
+	Storage    func() Storage
 	// Transport are the figures of requests between nodes.
 	Transport func() Transport
 	// Sessions are the figures of clients' sessions.
@@ -44,14 +48,40 @@ type Hints struct {
 // Replay counts hints replayed since the start.
 type Replay struct{ Settled, Bytes, Failed, Corrupt uint64 }
 
+// Lag is what rounds and purging have done since the start.
+type Lag struct {
+	Rebuilding             int // partitions whose copy here has no vote
+	Rounds, Raised, Failed uint64
+	Purged, Removed        uint64 // items
+	PurgeDue               uint64 // leaves
+}
+
+// Watermark is that of one partition, as the buckets with N replicas see it.
+type Watermark struct {
+	N, Partition string
+	Age          time.Duration
+}
+
 // Repairs counts exchanges with other owners, and what they mended, since the start.
 type Repairs struct {
 	Exchanges, Failed                   uint64
 	Partitions, Differed, Leaves, Items uint64
 	Fetched, Pushed, Refused, Recounted uint64
 	Bytes                               uint64
+	// Held is how long exchanges waited for clients.
+	Held time.Duration
 	// Oldest is how long ago the exchange with some other owner ended that lies back farthest.
 	Oldest time.Duration
+}
+
+// Scrubs counts records that were verified and mended since the start.
+type Scrubs struct {
+	Bytes, Records, Damaged, Mended uint64
+	// Waiting is how many items are damaged now.
+	Waiting                            uint64
+	QuarantineBytes, QuarantineDropped uint64
+	// Age is how long ago the last whole pass ended; of a node that has never ended one, how long ago the first began.
+	Age time.Duration
 }
 
 // Gossip counts what gossip refused since the start, and how often this process was found to have stalled.
@@ -79,6 +109,8 @@ type Storage struct {
 type Transport struct {
 	InFlight, Queued, Frames, Requests, Connects uint64
 	Overloads, Expired, HellosRefused            uint64
+	// Bytes of requests sent and of their replies, on the streams for small messages and on those for bulk.
+	Sent, Received, BulkSent, BulkReceived uint64
 }
 
 // Sessions are the streams on which clients send many calls: those open, the bytes of the replies that wait to be sent, and

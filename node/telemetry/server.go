@@ -32,6 +32,8 @@ type ServerOptions struct {
 	// Health returns why the process should be restarted, such as a failed disk; Ready why the node takes no
 	// requests now. Nil: all is well. Both must be quick.
 	Health, Ready func() error
+	// Detail are lines that /readyz adds when all is well: what deserves a look, and is no reason to send requests elsewhere.
+	Detail func() []string
 	// Profiles serves /debug/pprof/ too.
 	Profiles bool
 	Logger   *slog.Logger // nil: none
@@ -49,8 +51,8 @@ func Serve(o ServerOptions) *Server {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /healthz", probe("ok", o.Health))
-	mux.Handle("GET /readyz", probe("ready", o.Ready))
+	mux.Handle("GET /healthz", probe("ok", o.Health, nil))
+	mux.Handle("GET /readyz", probe("ready", o.Ready, o.Detail))
 	mux.Handle("GET /metrics", o.Metrics.Handler())
 	if o.Profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -75,8 +77,8 @@ func Serve(o ServerOptions) *Server {
 	return s
 }
 
-// probe answers 200 with a word while check finds nothing, else 503 with what it found.
-func probe(word string, check func() error) http.Handler {
+// probe answers 200 with a word, and the lines of detail, while check finds nothing, else 503 with what it found.
+func probe(word string, check func() error, detail func() []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
@@ -89,6 +91,11 @@ func probe(word string, check func() error) http.Handler {
 			}
 		}
 		_, _ = io.WriteString(w, word+"\n")
+		if detail != nil {
+			for _, line := range detail() {
+				_, _ = io.WriteString(w, line+"\n")
+			}
+		}
 	})
 }
 

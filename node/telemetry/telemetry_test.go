@@ -72,10 +72,11 @@ func TestProbes(t *testing.T) {
 			return nil
 		}
 	}
-	addr := serve(t, ServerOptions{Health: check(&health), Ready: check(&ready)})
-	for _, path := range []string{"/healthz", "/readyz"} {
-		if code, body := get(t, addr, path); code != http.StatusOK {
-			t.Errorf("%s: %d %s", path, code, body)
+	detail := func() []string { return []string{"yellow: one thing", "yellow: another"} }
+	addr := serve(t, ServerOptions{Health: check(&health), Ready: check(&ready), Detail: detail})
+	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "ready\nyellow: one thing\nyellow: another\n"} {
+		if code, body := get(t, addr, path); code != http.StatusOK || body != want {
+			t.Errorf("%s: %d %q, want %q", path, code, body, want)
 		}
 	}
 	reason := errors.New("waiting for 2 of 3 nodes to found the cluster")

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/starling-db/starling/causal"
 	"github.com/starling-db/starling/internal/history"
 )
 
@@ -35,7 +36,7 @@ func Check(run *history.Run) (out []history.Violation) {
 				}
 			case first == nil:
 				first = c
-			case !bytes.Equal(first.State, c.State):
+			case !bytes.Equal(unpurged(first.State, run.PurgedBefore), unpurged(c.State, run.PurgedBefore)):
 				violated(f.Key, "owners differ: %s has %d bytes: %s; %s has %d bytes: %s",
 					first.Node, len(first.State), text(first.Versions), c.Node, len(c.State), text(c.Versions))
 			}
@@ -53,6 +54,23 @@ func Check(run *history.Run) (out []history.Violation) {
 		violated(history.Key{}, "hints were left for %v once all nodes were back: at most %v", run.HealedAfter, Within)
 	}
 	return out
+}
+
+// unpurged is a state as it is when everything is purged that some owner may have: they do so each in its own time.
+func unpurged(b []byte, before causal.HLC) []byte {
+	state, err := causal.DecodeState(b)
+	if err != nil {
+		return b // that it can't be decoded is another checker's business
+	}
+	state, some := causal.Purge(state, before, before)
+	switch {
+	case !some:
+		return b
+	case len(state.Versions) == 0:
+		return nil
+	default:
+		return causal.AppendState(nil, state)
+	}
 }
 
 func text(versions []history.Version) string {

@@ -8,6 +8,9 @@ import (
 	"github.com/starling-db/starling/internal/history"
 )
 
+// purged has nodes purge all that is about as old as the stories.
+func purged(run *history.Run) { run.PurgedBefore = 1 << 30 }
+
 func TestCheck(t *testing.T) {
 	story.Expect(t, durable.Check, []story.Case{
 		{Name: "there", Tell: func(s *story.Story) { s.Put("a"); s.End("a") }},
@@ -37,6 +40,10 @@ func TestCheck(t *testing.T) {
 		{Name: "last write wins", Policy: history.LWW, Tell: func(s *story.Story) { s.Put("a"); s.Put("b"); s.End("b") }},
 		{Name: "no copies", Tell: func(s *story.Story) { s.Put("a"); s.Delete("d"); s.End("d").Copies = nil }},
 
+		{Name: "deleted and purged", Tell: func(s *story.Story) { s.Put("a"); s.Delete("d", "a"); s.End() }, Edit: purged},
+		{Name: "lost beside a purged delete of another", Tell: func(s *story.Story) { s.Put("a"); s.Put("b"); s.Delete("d", "a"); s.End() },
+			Edit: purged, Want: "put b"},
+		{Name: "lost, not purged", Tell: func(s *story.Story) { s.Put("a"); s.End() }, Edit: purged, Want: "put a"},
 		{Name: "lost", Tell: func(s *story.Story) { s.Put("a"); s.End() }, Want: `(operation 0): put a ("value a") was acknowledged and is lost`},
 		{Name: "lost beside a sibling", Tell: func(s *story.Story) { s.Put("a"); s.Put("b"); s.End("b") }, Want: "put a"},
 		{Name: "lost on one owner", Tell: func(s *story.Story) {

@@ -222,10 +222,45 @@ func Before(a, b *history.Op) bool {
 // Memory says that some writes of the bucket go into memory first.
 func (it *Item) Memory() bool { return it.memory }
 
+// MayBePurged says that of a write nothing may be left, not even what covers it: it is a delete, or one may cover it, and both
+// are as old as what some owner has purged.
+func (it *Item) MayBePurged(p int) bool {
+	if !it.old(p) {
+		return false
+	}
+	if it.Writes[p].Op.Kind == history.Delete {
+		return true
+	}
+	for d := range it.Writes {
+		if it.Writes[d].Op.Kind != history.Delete || !it.old(d) {
+			continue
+		}
+		// The last write wins whatever it has seen.
+		if it.Bucket.Policy == history.LWW && it.MayBeAbove(d, it.highest(p)) || len(it.Missing([]int{d}, []int{p})) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// highest is a write's highest known dot.
+func (it *Item) highest(p int) (d causal.Dot) {
+	if dots := it.Writes[p].Dots; len(dots) > 0 {
+		d = dots[len(dots)-1]
+	}
+	return d
+}
+
+// old says that a write's dots, as far as they are known, are all as old as what was purged.
+func (it *Item) old(p int) bool {
+	dots := it.Writes[p].Dots
+	return it.Run.PurgedBefore > 0 && (len(dots) == 0 || dots[len(dots)-1].HLC <= it.Run.PurgedBefore)
+}
+
 // Kept says that a write that was acknowledged, or shown, can't rightly have vanished since.
 func (it *Item) Kept(p int) bool {
 	w := &it.Writes[p]
-	if w.Op.Memory && it.Run.Crashes > 0 {
+	if w.Op.Memory && it.Run.Crashes > 0 || it.MayBePurged(p) {
 		return false
 	}
 	if w.Op.Outcome == history.Done && (it.Run.DisksLost == 0 || w.Op.Acks > it.Run.DisksLost) {

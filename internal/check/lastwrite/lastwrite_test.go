@@ -10,6 +10,9 @@ import (
 	"github.com/starling-db/starling/internal/history"
 )
 
+// purged has nodes purge all that is about as old as the stories.
+func purged(run *history.Run) { run.PurgedBefore = 1 << 30 }
+
 func TestCheck(t *testing.T) {
 	cases := []story.Case{
 		{Name: "last", Tell: func(s *story.Story) { s.Put("a"); s.Put("b"); s.End("b") }},
@@ -77,6 +80,11 @@ func TestCheck(t *testing.T) {
 		{Name: "back after a delete", Tell: func(s *story.Story) { s.Put("a"); s.Delete("d"); s.End("a") }, Want: "of delete d"},
 		{Name: "a lower dot than what was seen", Tell: func(s *story.Story) { s.Put("a"); s.Put("b", "a").Dot.HLC = 50; s.End("a") },
 			Want: "had seen a"},
+		{Name: "purged with what it deleted, unseen", Tell: func(s *story.Story) { s.Put("a"); s.Delete("d"); s.End() }, Edit: purged},
+		{Name: "a delete that is too young to be purged", Tell: func(s *story.Story) { s.Put("a"); s.Delete("d").Dot.HLC = 1 << 40; s.End() },
+			Edit: purged, Want: "of delete d"},
+		{Name: "lost after a delete that is purged", Tell: func(s *story.Story) { s.Delete("d"); s.Put("a"); s.End() }, Edit: purged, Want: "of put a"},
+		{Name: "purging takes no values", Tell: func(s *story.Story) { s.Put("a"); s.End() }, Edit: purged, Want: "of put a"},
 	}
 	for i := range cases {
 		cases[i].Policy = history.LWW

@@ -108,6 +108,7 @@ func checkReads(it *item.Item) (out []history.Violation) {
 				wanted = append(wanted, a.wanted(v.Dot.HLC)...)
 			}
 		}
+		wanted = slices.DeleteFunc(slices.Clone(wanted), it.MayBePurged)
 		for _, x := range it.Missing(it.Places(versions), wanted) {
 			w := it.Writes[x].Op
 			out = append(out, history.Violation{Checker: name, Key: it.Key, Op: op, Message: fmt.Sprintf(
