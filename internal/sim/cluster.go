@@ -67,7 +67,12 @@ func newCluster(p *Plan, t *trace) (*cluster, error) {
 		m.cfg.Partitions = p.Partitions
 		m.cfg.CacheBytes, m.cfg.MemTableBytes, m.cfg.ItemCacheBytes = 1<<20, config.Bytes(p.MemTable), 1<<20
 		m.cfg.DrainTimeout = 5 * time.Second
-		m.cfg.RepairInterval = p.Repair
+		if m.cfg.RepairInterval = p.Repair; p.Repair == 0 {
+			m.cfg.ScrubRate = 0 // it counts leaves anew, and faults in them must be seen
+		}
+		if p.hurtsAtRest() {
+			m.cfg.ScrubInterval = scrubEvery
+		}
 		m.cfg.MaxSiblings = p.MaxSiblings
 		var err error
 		if m.conn, err = c.connect(m.cfg.ClientAddr); err != nil {

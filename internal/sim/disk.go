@@ -38,6 +38,8 @@ type disk struct {
 	ails ailment
 	news chan struct{} // closed, and replaced, when the ailments change
 	grip *grip         // of the present run
+	// syncing is called before each sync of a log, and may crash the node. Nil: nobody looks; set before the first run.
+	syncing func()
 }
 
 // capacity is how large a disk says that it is.
@@ -134,6 +136,12 @@ func (g *grip) young(log string) bool {
 	return g.logs[log] < youngLog
 }
 
+func (g *grip) holds() bool {
+	g.disk.mu.Lock()
+	defer g.disk.mu.Unlock()
+	return !g.lost
+}
+
 // wrote counts what is written to a log.
 func (g *grip) wrote(name string, n int) {
 	if !strings.HasSuffix(name, ".log") {
@@ -161,8 +169,13 @@ func (g *grip) inject(op errorfs.Op) error {
 	switch op.Kind {
 	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
 		a, fail, _ := g.ailment()
-		if strings.HasSuffix(op.Path, ".log") && g.young(op.Path) {
-			g.wait(a)
+		if strings.HasSuffix(op.Path, ".log") {
+			if g.disk.syncing != nil && g.holds() {
+				g.disk.syncing()
+			}
+			if g.young(op.Path) {
+				g.wait(a)
+			}
 		}
 		if fail {
 			return errDisk

@@ -24,6 +24,8 @@ type injector struct {
 	gone   map[int]bool // has lost its disk for good
 	spans  []span       // when faults were in force
 	images map[int]*vfs.MemFS
+	harmed map[string]bool // items that were damaged on some node
+	holds  *holdings
 
 	crashes, disksLost int
 	missed             int // faults that found nothing to hit
@@ -36,9 +38,9 @@ type span struct {
 	from, until time.Time
 }
 
-func newInjector(c *cluster, p *Plan, t *trace) *injector {
+func newInjector(c *cluster, p *Plan, t *trace, holds *holdings) *injector {
 	return &injector{
-		c: c, plan: p, trace: t, start: time.Now(),
+		c: c, plan: p, trace: t, start: time.Now(), harmed: map[string]bool{}, holds: holds,
 		cuts: map[link]int{}, delays: map[link]time.Duration{}, down: map[int]bool{}, gone: map[int]bool{}, images: map[int]*vfs.MemFS{},
 	}
 }
@@ -166,6 +168,11 @@ func (in *injector) begin(ctx context.Context, f Fault) (heal func()) {
 		clock := in.c.members[f.Nodes[0]].clock
 		clock.jump(f.Amount)
 		return func() { clock.jump(-f.Amount) }
+	case TreeCorrupted, BitFlip:
+		if !in.harm(ctx, f) {
+			return nil
+		}
+		return func() {} // whoever finds it mends it
 	default:
 		return in.beginDisk(f)
 	}

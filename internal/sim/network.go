@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -39,6 +40,7 @@ type network struct {
 	changed chan struct{} // closed, and replaced, when a link is whole again
 	ports   map[string]*listener
 	conns   map[*conn]struct{}
+	tap     tap // nil: nobody looks; set before anybody dials
 }
 
 func newNetwork(rng *rand.Rand, base weather) *network {
@@ -135,6 +137,9 @@ func (n *network) dial(ctx context.Context, from place, addr string) (net.Conn, 
 	defer n.mu.Unlock()
 	if n.ports[addr] != l {
 		return nil, refused
+	}
+	if n.tap != nil && strings.HasSuffix(addr, peerPort) {
+		tapBoth(n, near, far)
 	}
 	select {
 	case l.queue <- far:
@@ -238,11 +243,18 @@ type conn struct {
 	local, remote place
 	addr          address
 	in, out       *stream
+	tapped        *tapped // nil: nobody looks
 	once          sync.Once
 }
 
-func (c *conn) Read(b []byte) (int, error)  { return c.in.read(b) }
-func (c *conn) Write(b []byte) (int, error) { return c.out.write(b) }
+func (c *conn) Read(b []byte) (int, error) { return c.in.read(b) }
+
+func (c *conn) Write(b []byte) (int, error) {
+	if c.tapped != nil && c.tapped.wrote(b) == breaks {
+		c.reset()
+	}
+	return c.out.write(b)
+}
 
 // Close ends the connection; what was written still arrives.
 func (c *conn) Close() error {

@@ -3,3 +3,6 @@
 package sim
 
 const defaultSeeds = 200
+
+// crashEvery: TestCrashAtEachStep takes every so many-th step.
+const crashEvery = 1

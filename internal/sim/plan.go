@@ -117,7 +117,7 @@ func NewPlan(seed uint64) *Plan {
 		p.Clocks = append(p.Clocks, c)
 	}
 	p.Turnover = pick(rng, 3*time.Second, 8*time.Second, time.Hour)
-	p.Repair = pick(p.rng("repair"), 0, 0, 0, 10*time.Second)
+	p.Repair = pick(p.rng("repair"), 0, 10*time.Second, 10*time.Second, 10*time.Second)
 	p.Length = time.Duration(20+rng.IntN(20)) * time.Second
 	p.buckets(rng)
 	p.sessions(rng)
@@ -125,6 +125,7 @@ func NewPlan(seed uint64) *Plan {
 	if seed%partAgain == partAgain-1 {
 		p.partedAgain(p.rng("parted again"))
 	}
+	p.faultsAtRest(p.rng("at rest"))
 	return p
 }
 
@@ -240,6 +241,9 @@ const (
 	DiskFull     FaultKind = "disk-full"     // somebody else fills the disk
 	DiskWiped    FaultKind = "disk-wiped"    // a node comes back with an empty disk
 	DiskReverted FaultKind = "disk-reverted" // a node comes back with an image from a while ago
+	// Those of data at rest, which only comparing and scrubbing can find and mend.
+	TreeCorrupted FaultKind = "tree-corrupted" // leaves of a node's trees say something else than its items
+	BitFlip       FaultKind = "bit-flip"       // a node's records of some items are damaged
 )
 
 // Fault is one thing that goes wrong for a while.
@@ -257,6 +261,8 @@ type Fault struct {
 	Amount time.Duration
 	// Room is what a full disk has left, in bytes.
 	Room int64
+	// Count is how many leaves or items are hit.
+	Count int
 }
 
 func (f Fault) String() string {
@@ -277,6 +283,8 @@ func (f Fault) String() string {
 		text += fmt.Sprintf(", by %v", f.Amount)
 	case DiskFull:
 		text += fmt.Sprintf(", %d KiB left", f.Room>>10)
+	case TreeCorrupted, BitFlip:
+		text += fmt.Sprintf(", %d of them", f.Count)
 	}
 	return text
 }

@@ -103,7 +103,10 @@ func (r *run) do() {
 		r.violate("%v", err)
 		return
 	}
-	r.work()
+	if err := r.work(); err != nil {
+		r.violate("%v", err)
+		return
+	}
 	if !r.heal() {
 		return
 	}
@@ -168,8 +171,12 @@ func (r *run) makeBuckets() error {
 }
 
 // work lets clients and faults loose, until the plan's time is over.
-func (r *run) work() {
-	r.in = newInjector(r.c, r.plan, r.trace)
+func (r *run) work() error {
+	holds, err := findHoldings(r.c, r.plan.Buckets, r.bucketIDs)
+	if err != nil {
+		return err
+	}
+	r.in = newInjector(r.c, r.plan, r.trace, holds)
 	r.log = &log{start: time.Now(), trace: r.trace, in: r.in}
 	ctx, cancel := context.WithTimeout(context.Background(), r.plan.Length)
 	defer cancel()
@@ -192,6 +199,7 @@ func (r *run) work() {
 		})
 	}
 	working.Wait()
+	return nil
 }
 
 // heal waits until everything runs and nothing is left to hand off.
@@ -378,6 +386,9 @@ func (r *run) readDisk(i int, fs vfs.FS, owners map[history.Key][]string, of fun
 		return err
 	}
 	defer func() { _ = s.Close() }() // nothing was written
+	for _, claim := range s.Claims() {
+		r.result.History.PurgedBefore = max(r.result.History.PurgedBefore, causal.PurgeBefore(claim.PurgeLevel, m.cfg.MaxClockOffset))
+	}
 	for f := range r.result.History.Finals {
 		final := &r.result.History.Finals[f]
 		if !of(final.Key) {
@@ -396,7 +407,11 @@ func (r *run) readDisk(i int, fs vfs.FS, owners map[history.Key][]string, of fun
 		}
 		final.Copies = append(final.Copies, c)
 	}
-	return nil
+	found, err := s.Recount(context.Background(), storage.LeafRange{All: true}, func(int) error { return nil })
+	if err == nil && found.Wrong+found.Corrupt+found.Damaged > 0 {
+		r.violate("of the items of %s %d are damaged, and %d leaves of its trees are wrong", nodeName(i), found.Corrupt+found.Damaged, found.Wrong)
+	}
+	return err
 }
 
 func (r *run) storageKey(k history.Key) storage.Key {

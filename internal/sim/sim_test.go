@@ -74,7 +74,7 @@ func checkCoverage(t *testing.T, s Stats) {
 func plan(t *testing.T, seed uint64) *Plan {
 	p := NewPlan(seed)
 	if !*repair {
-		p.Repair = 0
+		p.WithoutRepair()
 	}
 	switch *faults {
 	case "":

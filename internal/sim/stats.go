@@ -12,7 +12,7 @@ import (
 // outcomes and kinds list what a summary tells of.
 var (
 	outcomes = []history.Outcome{history.Done, history.Refused, history.Unknown}
-	kinds    = slices.Compact(slices.Sorted(slices.Values(append([]FaultKind{DiskWiped, DiskReverted}, common...))))
+	kinds    = slices.Compact(slices.Sorted(slices.Values(slices.Concat(atRest, []FaultKind{DiskWiped, DiskReverted}, common))))
 )
 
 // Stats are figures of one run or of several.

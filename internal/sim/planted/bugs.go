@@ -12,7 +12,15 @@ type Bug struct {
 	What string
 	// Seed has caught it. It is tried first, so that a run over all bugs is quick.
 	Seed uint64
+	// Test finds it, for it does harm only in rounds and once something is purged; empty: TestSeeds does.
+	Test string
 }
+
+// The tests that find what seeds don't come upon.
+const (
+	deletes = "TestDeletedStaysDeleted"
+	floors  = "TestFloorsAreTrue"
+)
 
 // Bugs are all there are.
 var Bugs = []Bug{
@@ -31,6 +39,14 @@ var Bugs = []Bug{
 	{Name: "skip-write-back", What: "a quorum read answers before its result is on a quorum", Seed: 22},
 	{Name: "lww-by-hlc", What: "last write wins by the clock alone: on a tie each replica keeps its own", Seed: 34},
 	{Name: "settle-changed-hint", What: "a hint whose item changed while it was sent is removed", Seed: 36},
+	{Name: "purge-by-wall-clock", What: "tombstones are purged when they are old, whoever has not seen them", Test: deletes},
+	{Name: "floor-from-gossip", What: "an owner takes its floor from what it hears of others", Test: deletes},
+	{Name: "no-floors", What: "floors and purge levels take no part in merges", Test: deletes},
+	{Name: "skip-tree-update", What: "one write in fifty does not change its leaf", Seed: 1},
+	{Name: "round-without-down-member", What: "a round goes on without a guardian that is down", Test: floors},
+	{Name: "exchange-before-attest", What: "a round compares owners first, and then has guardians promise", Test: floors},
+	{Name: "purge-at-present-watermark", What: "owners purge up to the round that has just ended, not to the one before it", Test: floors},
+	{Name: "partial-round-is-full", What: "a round raises floors although two owners could not be compared", Test: floors},
 }
 
 // edit is a change of one source file: the text before, which must be there exactly once, and after.
@@ -40,6 +56,63 @@ type edit struct {
 
 // edits plant all bugs at once; planted.Is tells which one is switched on.
 var edits = []edit{
+	{
+		"storage/purge.go",
+		"	return causal.PurgeBefore(c.PurgeLevel, clock.MaxOffset())\n",
+		"	if planted.Is(`purge-by-wall-clock`) {\n		c.PurgeLevel = clock.Current()\n	}\n	return causal.PurgeBefore(c.PurgeLevel, clock.MaxOffset())\n",
+	},
+	{
+		"node/round.go",
+		"		case <-n.purges:\n",
+		"		case <-n.purges:\n		case <-planted.Every(`purge-by-wall-clock`):\n",
+	},
+	{
+		"node/vouch.go",
+		"	changed := next != *c\n",
+		"	if planted.Is(`floor-from-gossip`) {\n		next.Floor, next.Rebuilding = next.PurgeLevel, false\n	}\n	changed := next != *c\n",
+	},
+	{
+		"causal/merge.go",
+		"	return v.Dot.HLC <= s.PurgeLevel && own.Floor < s.PurgeLevel",
+		"	return v.Dot.HLC <= s.PurgeLevel && own.Floor < s.PurgeLevel && !planted.Is(`no-floors`)",
+	},
+	{
+		"storage/tree.go",
+		"	for i := range b.leaves {\n		c := &b.leaves[i]\n",
+		"	if planted.OneIn(`skip-tree-update`, 50) {\n		b.leaves = nil\n	}\n	for i := range b.leaves {\n		c := &b.leaves[i]\n",
+	},
+	{
+		"antientropy/rounds.go",
+		"		if !up {\n			round.Attested(",
+		"		if !up && planted.Is(`round-without-down-member`) {\n			round.nodes[id] = 1\n		} else if !up {\n			round.Attested(",
+	},
+	{
+		"antientropy/rounds.go",
+		"	each(guardians, func(id ring.NodeID) func() {\n		a, err :=",
+		"	type place struct {\n		a, b ring.NodeID\n		n    int\n	}\n	early := make(map[place]error)\n" +
+			"	if planted.Is(`exchange-before-attest`) {\n		first := NewRound(round.Through, lead.Parts)\n" +
+			"		for _, id := range first.Guardians() {\n			first.nodes[id] = 1\n		}\n" +
+			"		for _, pair := range first.Pairs() {\n			_, early[place{pair.A, pair.B, pair.N}] = r.o.Peer.Compare(ctx, pair)\n		}\n	}\n" +
+			"	each(guardians, func(id ring.NodeID) func() {\n		a, err :=",
+	},
+	{
+		"antientropy/rounds.go",
+		"		doubtful, err := r.o.Peer.Compare(ctx, pair)\n",
+		"		var doubtful []int\n		var err error\n		switch {\n		case planted.Is(`exchange-before-attest`):\n" +
+			"			err = early[place{pair.A, pair.B, pair.N}]\n" +
+			"		case planted.Is(`round-without-down-member`) && !(r.o.Up(pair.A) && r.o.Up(pair.B)):\n" +
+			"		default:\n			doubtful, err = r.o.Peer.Compare(ctx, pair)\n		}\n",
+	},
+	{
+		"antientropy/round.go",
+		"		case err != nil:\n			p.off(\"two owners",
+		"		case err != nil && !planted.Is(`partial-round-is-full`):\n			p.off(\"two owners",
+	},
+	{
+		"node/round.go",
+		"		return *c != before\n",
+		"		if planted.Is(`purge-at-present-watermark`) {\n			c.PurgeLevel = through\n		}\n		return *c != before\n",
+	},
 	{
 		"storage/commit.go",
 		"	if c == nil {\n		return nil\n	}\n	select {",
@@ -68,8 +141,8 @@ var edits = []edit{
 	{"storage/merge.go", "type Merge struct {", "type Merge struct {\n	Overwrite bool\n"},
 	{
 		"storage/merge.go",
-		"	merged := causal.Merge(m.Policy, it.old.state, m.State)",
-		"	merged := causal.Merge(m.Policy, it.old.state, m.State)\n	if m.Overwrite {\n		merged = m.State\n	}",
+		"	merged := s.join(it, m)\n",
+		"	merged := s.join(it, m)\n	if m.Overwrite {\n		merged = m.State\n	}\n",
 	},
 	{"coordinator/messages.go", "type WriteRequest struct {", "type WriteRequest struct {\n	Handoff bool\n"},
 	{
@@ -79,8 +152,8 @@ var edits = []edit{
 	},
 	{
 		"node/replica.go",
-		"			Sync: req.Sync, Epoch: req.Epoch,\n		})",
-		"			Sync: req.Sync, Epoch: req.Epoch, Overwrite: req.Handoff,\n		})",
+		"			N: req.N, Fresh: req.Fresh, Sync: req.Sync, Epoch: req.Epoch,\n		})",
+		"			N: req.N, Fresh: req.Fresh, Sync: req.Sync, Epoch: req.Epoch, Overwrite: req.Handoff,\n		})",
 	},
 	{
 		"storage/put.go",
@@ -143,11 +216,20 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"time"
 )
 
 var which = os.Getenv("STARLING_PLANTED_BUG")
 
 func Is(name string) bool { return which == name }
+
+// Every is a tick in a while, if a bug is switched on.
+func Every(name string) <-chan time.Time {
+	if which != name {
+		return nil
+	}
+	return time.After(10 * time.Second)
+}
 
 func OneIn(name string, n int) bool { return which == name && rand.IntN(n) == 0 }
 
