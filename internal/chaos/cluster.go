@@ -36,6 +36,8 @@ type Cluster interface {
 	// SetPlugged takes a node off the network, or puts it back.
 	SetPlugged(i int, plugged bool) error
 
+	// Data is a directory with the data of a node that has ended for good.
+	Data(i int) (string, error)
 	// Faults are what nodes have done that they should not: ended for no reason, crashed.
 	Faults() []string
 	// Terminate ends all nodes in the orderly way, and fails if one does not end well.

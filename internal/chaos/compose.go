@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 type compose struct {
 	*project
 	nodes []*container
+	dir   string // below it copies of what the nodes keep
 	// netns is nil where single directions can be cut, and says why not elsewhere.
 	netns error
 
@@ -42,7 +44,7 @@ func StartCompose(ctx context.Context, dir string) (_ Cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &compose{project: p, cut: map[Link]bool{}}
+	c := &compose{project: p, dir: dir, cut: map[Link]bool{}}
 	if err := c.build(); err != nil {
 		return nil, err
 	}
@@ -199,6 +201,13 @@ func (c *compose) filter(i int, from []int) error {
 	rules.WriteString("COMMIT\n")
 	_, err = run(strings.NewReader(rules.String()), nil, "nsenter", "-t", pid, "-n", "iptables-restore", "-w")
 	return err
+}
+
+// Data is a copy: who runs this may not be allowed to look at what containers keep.
+func (c *compose) Data(i int) (string, error) {
+	dir := filepath.Join(c.dir, nodeName(i))
+	_, err := docker("cp", c.nodes[i].id+":/data", dir)
+	return dir, err
 }
 
 func (c *compose) SetDisk(int, seam.Disk) error { return errNotHere }

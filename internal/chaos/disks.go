@@ -13,7 +13,7 @@ import (
 	"github.com/starling-db/starling/storage"
 )
 
-// diskKeeper is a cluster whose disks can be looked at when it has stopped.
+// diskKeeper is a cluster whose disks can be got at while nodes are down.
 type diskKeeper interface {
 	// DataDir is where a node keeps its data.
 	DataDir(i int) string
@@ -23,15 +23,19 @@ type diskKeeper interface {
 const repairTime = time.Second
 
 // lookAtDisks adds to the finals what the disks of a stopped cluster hold, and notes the hints that are left.
-func lookAtDisks(disks diskKeeper, nodes int, r *client.Ring, run *history.Run) error {
+func lookAtDisks(c Cluster, r *client.Ring, run *history.Run) error {
 	places := make(map[history.Key]int, len(run.Finals))
 	for i, f := range run.Finals {
 		places[f.Key] = i
 	}
 	run.HintsLeft = make(map[string]int)
 	var errs []error
-	for i := range nodes {
-		if err := lookAtDisk(disks.DataDir(i), nodeName(i), r, run, places); err != nil {
+	for i := range c.Size() {
+		dir, err := c.Data(i)
+		if err == nil {
+			err = lookAtDisk(dir, nodeName(i), r, run, places)
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("look at the disk of %s: %w", nodeName(i), err))
 		}
 	}
@@ -47,6 +51,9 @@ func lookAtDisk(dir, name string, r *client.Ring, run *history.Run, places map[h
 	run.HintsLeft[name] = 0
 	for _, h := range s.HintStats() {
 		run.HintsLeft[name] += int(h.Items)
+	}
+	for _, c := range s.Claims() {
+		run.PurgedBefore = max(run.PurgedBefore, causal.PurgeBefore(c.PurgeLevel, 0))
 	}
 	id := ring.NodeID(s.Identity().NodeID)
 	held := make(map[history.Key]bool)

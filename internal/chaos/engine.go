@@ -23,7 +23,7 @@ type engine struct {
 const (
 	// findLimit bounds the look for an engine, commandLimit any other command.
 	findLimit    = 10 * time.Second
-	commandLimit = 3 * time.Minute
+	commandLimit = 5 * time.Minute
 )
 
 // findEngine looks for an engine that answers and for compose. The error says what is missing.

@@ -44,6 +44,8 @@ type injector struct {
 	held map[int]int  // how many faults are in force that keep the node from running
 	ill  map[int]int  // likewise, from working on a sound disk or network
 	did  []Injected
+
+	buckets []uint64 // to be spoiled
 }
 
 func newInjector(c Cluster, start time.Time, say func(string, ...any)) *injector {
@@ -137,7 +139,7 @@ func (in *injector) hold(e Event, by int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	to := in.ill
-	if e.Kind == Kill || e.Kind == RestartAll {
+	if e.stops() {
 		to = in.held
 	}
 	for _, n := range e.Nodes {
@@ -161,6 +163,8 @@ func (in *injector) inject(e Event) error {
 		return in.disks(e.Nodes, seam.Disk{SlowSync: e.Delay})
 	case DiskFull:
 		return in.disks(e.Nodes, seam.Disk{Full: true, Room: e.Room})
+	case OldDisk, Rot:
+		return in.spoil(e)
 	}
 	return fmt.Errorf("no such fault: %q", e.Kind)
 }
@@ -168,8 +172,10 @@ func (in *injector) inject(e Event) error {
 // heal takes a fault back. A node that its disk has stopped is started again.
 func (in *injector) heal(e Event) error {
 	switch e.Kind {
-	case Kill, RestartAll:
+	case Kill, RestartAll, Rot:
 		return in.each(e.Nodes, in.startUnlessHeld(e))
+	case OldDisk:
+		return errors.Join(in.putBack(e), in.each(e.Nodes, in.startUnlessHeld(e)))
 	case Pause:
 		return in.each(e.Nodes, in.cluster.Resume)
 	case Cut, OneWay:
@@ -184,7 +190,7 @@ func (in *injector) heal(e Event) error {
 // startUnlessHeld starts a node unless another fault keeps it down, and starts it later.
 func (in *injector) startUnlessHeld(e Event) func(int) error {
 	mine := 0
-	if e.Kind == Kill || e.Kind == RestartAll {
+	if e.stops() {
 		mine = 1
 	}
 	return func(i int) error {

@@ -87,6 +87,8 @@ func (p *processes) ClientAddrs() []string {
 
 func (p *processes) DataDir(i int) string { return filepath.Join(p.dir, nodeName(i)) }
 
+func (p *processes) Data(i int) (string, error) { return p.DataDir(i), nil }
+
 func (p *processes) Running(i int) bool { return p.nodes[i].running() }
 
 func (p *processes) Ready(ctx context.Context, i int) error { return ready(ctx, p.at[i].http) }

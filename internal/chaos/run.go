@@ -21,6 +21,9 @@ type Options struct {
 	Think    time.Duration // mean pause of a session between two operations
 	// MinGap and MaxGap bound the time between the beginnings of two faults.
 	MinGap, MaxGap time.Duration
+	// Spoil lets nodes get old disks, too, and records be damaged. Then less is promised of what one replica alone has taken, and
+	// reads are not held to what only sound disks can promise.
+	Spoil bool
 	// Out takes what is told while the run goes on, and the report.
 	Out io.Writer
 }
@@ -54,8 +57,15 @@ func Run(ctx context.Context, c Cluster, o Options) (*history.Run, []history.Vio
 	for _, why := range c.Skipped() {
 		say("left out: %s", why)
 	}
+	kinds := c.Kinds()
+	if o.Spoil {
+		if _, ok := c.(diskKeeper); !ok {
+			return nil, nil, errNoDisks
+		}
+		kinds = append(kinds, OldDisk, Rot)
+	}
 	events := Schedule(Plan{
-		Seed: o.Seed, Duration: o.Duration, Nodes: c.Size(), Kinds: c.Kinds(), MinGap: o.MinGap, MaxGap: o.MaxGap,
+		Seed: o.Seed, Duration: o.Duration, Nodes: c.Size(), Kinds: kinds, MinGap: o.MinGap, MaxGap: o.MaxGap,
 	})
 	say("seed %d: %d faults in %v of load", o.Seed, len(events), o.Duration)
 
@@ -66,6 +76,12 @@ func Run(ctx context.Context, c Cluster, o Options) (*history.Run, []history.Vio
 	in := newInjector(c, l.start, func(format string, args ...any) {
 		say(format+"  [%d writes acknowledged]", append(args, l.acked.Load())...)
 	})
+	if o.Spoil {
+		if in.buckets, err = bucketIDs(ctx, c); err != nil {
+			_ = l.finish()
+			return nil, nil, err
+		}
+	}
 	faults := in.run(ctx, events)
 	sleep(ctx, o.Duration-time.Since(l.start))
 	run := &history.Run{Buckets: buckets(), Ops: l.finish()}
@@ -73,8 +89,11 @@ func Run(ctx context.Context, c Cluster, o Options) (*history.Run, []history.Vio
 		return nil, nil, ctx.Err()
 	}
 	for _, f := range faults {
-		if f.Kind == Kill || f.Kind == RestartAll {
+		if f.stops() {
 			run.Crashes += len(f.Nodes)
+		}
+		if spoiling[f.Kind] {
+			run.DisksLost = 1 // at a time
 		}
 	}
 	markFaulted(run.Ops, faults)
@@ -115,14 +134,21 @@ func settle(ctx context.Context, c Cluster, run *history.Run, say func(string, .
 		blame("readable", err)
 	}
 	say("read %d items from all their owners within %v", len(run.Finals), time.Since(start).Round(time.Millisecond))
-	r, err := rest(ctx, c, cl, run)
+	r, err := rest(ctx, cl, run)
 	if err != nil {
 		blame("readable", err)
 	}
+	if r != nil {
+		start := time.Now()
+		if err := alike(ctx, cl); err != nil {
+			blame("alike", err)
+		}
+		say("all replicas were compared within %v", time.Since(start).Round(time.Millisecond))
+	}
 	if err := c.Terminate(stopLimit); err != nil {
 		blame("stop", err)
-	} else if disks, ok := c.(diskKeeper); ok && r != nil {
-		if err := lookAtDisks(disks, c.Size(), r, run); err != nil {
+	} else if r != nil {
+		if err := lookAtDisks(c, r, run); err != nil {
 			blame("disks", err)
 		}
 	}
@@ -132,13 +158,10 @@ func settle(ctx context.Context, c Cluster, run *history.Run, say func(string, .
 	return broken, ctx.Err()
 }
 
-// rest sees to it that the cluster can be compared, if its disks can be looked at, and returns its ring. Where a
+// rest sees to it that the cluster can be compared, and returns its ring. Where a
 // coordinator was killed after it had enough acknowledgements nobody but a read mends the other owners; those reads have
 // been made, and are answered before all is mended. So everything is read again.
-func rest(ctx context.Context, c Cluster, cl *client.Client, run *history.Run) (*client.Ring, error) {
-	if _, ok := c.(diskKeeper); !ok {
-		return nil, nil
-	}
+func rest(ctx context.Context, cl *client.Client, run *history.Run) (*client.Ring, error) {
 	if _, err := readFinals(ctx, cl, run.Ops); err != nil {
 		return nil, err
 	}

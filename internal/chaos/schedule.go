@@ -29,6 +29,8 @@ const (
 	SyncDelay  Kind = "fsync delay"
 	DiskFull   Kind = "full disk"
 	RestartAll Kind = "restart of all"
+	OldDisk    Kind = "old disk" // put back to what it was when the fault began
+	Rot        Kind = "rot"      // some records are damaged
 )
 
 // Link is one direction between two nodes.
@@ -75,6 +77,9 @@ func (e Event) String() string {
 	return text
 }
 
+// stops reports whether the nodes are down meanwhile, or may be.
+func (e Event) stops() bool { return e.Kind == Kill || e.Kind == RestartAll || spoiling[e.Kind] }
+
 func nodeName(i int) string { return fmt.Sprintf("n%d", i+1) }
 
 // Plan is what a schedule is made for.
@@ -104,16 +109,24 @@ func Schedule(p Plan) []Event {
 	var events []Event
 	var deck []Kind
 	busy := make([]time.Duration, p.Nodes) // until when
+	sound := time.Duration(0)              // from when on all copies are good
 	for at := gap(rng, p); at+shortest <= p.Duration; at += gap(rng, p) {
 		if len(deck) == 0 {
 			deck = slices.Clone(p.Kinds)
 			rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 		}
+		next := slices.IndexFunc(deck, func(k Kind) bool { return !spoiling[k] || at >= sound })
+		if next < 0 {
+			continue // nothing else is left to do this time round
+		}
 		e := Event{
-			Index: len(events), At: at, Kind: deck[0],
+			Index: len(events), At: at, Kind: deck[next],
 			For: min(shortest+time.Duration(rng.Int64N(int64(longest-shortest))), p.Duration-at).Truncate(time.Millisecond),
 		}
-		deck = deck[1:]
+		deck = slices.Delete(deck, next, next+1)
+		if spoiling[e.Kind] {
+			sound = e.At + e.For + apart
+		}
 		e.aim(rng, p.Nodes, busy)
 		events = append(events, e)
 	}

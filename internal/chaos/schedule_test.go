@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 )
@@ -107,6 +108,35 @@ func TestEventString(t *testing.T) {
 	} {
 		if got := c.e.String(); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
+// At most one copy of an item is spoiled at a time, and all kinds come up all the same.
+func TestSpoiledDisksKeepApart(t *testing.T) {
+	for seed := range uint64(200) {
+		p := plan(seed, 10*time.Minute)
+		p.Kinds = append(slices.Clone(allKinds), OldDisk, Rot)
+		events := Schedule(p)
+		if len(events) < 50 {
+			t.Fatalf("seed %d: %d faults in %v", seed, len(events), p.Duration)
+		}
+		sound := time.Duration(0)
+		count := make(map[Kind]int)
+		for _, e := range events {
+			count[e.Kind]++
+			if !spoiling[e.Kind] {
+				continue
+			}
+			if e.At < sound {
+				t.Errorf("seed %d: %v begins at %v, and %v is when copies are good again", seed, e, e.At, sound)
+			}
+			sound = e.At + e.For + apart
+		}
+		for _, k := range p.Kinds {
+			if count[k] < len(events)/len(p.Kinds)-1 {
+				t.Errorf("seed %d: %d of %d faults are %q", seed, count[k], len(events), k)
+			}
 		}
 	}
 }

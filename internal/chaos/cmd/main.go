@@ -108,6 +108,7 @@ Exits 0 if everything was kept, 9 if anything was broken, 2 if misused, 1 if the
 	fs.DurationVar(&f.Think, "think", chaos.DefaultThink, "mean pause of a client between two operations")
 	fs.DurationVar(&f.MinGap, "min-gap", chaos.DefaultMinGap, "shortest time between two faults")
 	fs.DurationVar(&f.MaxGap, "max-gap", chaos.DefaultMaxGap, "longest time between two faults")
+	fs.BoolVar(&f.Spoil, "spoil", false, "also put nodes' old disks back and damage records; of processes only, and some promises don't hold then")
 	fs.StringVar(&f.history, "history", "", "keep the history in this file (JSON lines, gzip); a run that fails keeps it anyway")
 	fs.StringVar(&f.check, "replay-check", "", "check the history in this file instead of making a run")
 	fs.BoolVar(&f.keep, "keep", false, "keep the nodes' data and logs")
@@ -118,6 +119,8 @@ func (f *flags) validate() error {
 	switch {
 	case f.target != auto && f.target != processes && f.target != compose:
 		return fmt.Errorf("--target %q: must be %s, %s or %s", f.target, auto, processes, compose)
+	case f.Spoil && f.target == compose:
+		return errors.New("--spoil: the disks of containers can't be got at, use --target processes")
 	case f.Duration <= 0:
 		return fmt.Errorf("--duration %v: must be positive", f.Duration)
 	case f.nodes < 3 || f.nodes > 20:
@@ -170,7 +173,7 @@ func runTargets(ctx context.Context, f flags) error {
 		_, _ = fmt.Fprintf(f.Out, "left out: containers: %v\n", why) // nobody to tell
 		return err
 	}
-	f.Duration, f.history = max(f.Duration/composeShare, leastCompose), ""
+	f.Duration, f.history, f.Spoil = max(f.Duration/composeShare, leastCompose), "", false
 	return errors.Join(err, run(ctx, f, compose))
 }
 
