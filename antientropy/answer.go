@@ -50,13 +50,13 @@ func (a Answerer) Nodes(plan Plan, share Share, partition, depth int, nodes []in
 	return sums, nil
 }
 
-// Items compares a page of a leaf.
+// Items compares a page of some leaves.
 func (a Answerer) Items(ctx context.Context, plan Plan, share Share, ask Ask) (Answer, error) {
 	if err := checkAsk(plan, ask); err != nil {
 		return Answer{}, err
 	}
 	if ask.Recount {
-		_, err := recount(ctx, a.Store, share, ask.Leaf)
+		_, err := recount(ctx, a.Store, share, ask.First, ask.Last)
 		return Answer{}, err
 	}
 	theirs := make(map[uint64]bool, len(ask.Hashes)) // and whether it was found here
@@ -65,7 +65,7 @@ func (a Answerer) Items(ctx context.Context, plan Plan, share Share, ask Ask) (A
 	}
 	out := Answer{Claims: told(a.Store.ClaimOf(share.N, tokenIn(plan, ask.Partition)))}
 	var err error
-	if out.Damaged, err = a.Store.LeafDamaged(share.Buckets, ask.Leaf); err != nil {
+	if out.Damaged, err = a.Store.LeafDamaged(share.Buckets, ask.First, ask.Last); err != nil {
 		return Answer{}, err
 	}
 	size, most := 0, maxPush
@@ -73,7 +73,7 @@ func (a Answerer) Items(ctx context.Context, plan Plan, share Share, ask Ask) (A
 		most = MaxPage
 	}
 	for after := ask.After; ; {
-		items, more, err := a.Store.LeafItems(ctx, share.Buckets, ask.Leaf, after, MaxPage)
+		items, more, err := a.Store.LeafItems(ctx, share.Buckets, ask.First, ask.Last, after, MaxPage)
 		if err != nil {
 			return Answer{}, err
 		}
@@ -149,8 +149,8 @@ func checkAsk(plan Plan, ask Ask) error {
 	}
 	first, count := leavesOf(plan, ask.Partition)
 	switch {
-	case ask.Leaf < first || ask.Leaf >= first+count:
-		return fmt.Errorf("%w: leaf %d of partition %d", ErrAsked, ask.Leaf, ask.Partition)
+	case ask.First < first || ask.Last < ask.First || ask.Last >= first+count:
+		return fmt.Errorf("%w: leaves %d to %d of partition %d", ErrAsked, ask.First, ask.Last, ask.Partition)
 	case len(ask.Hashes) > MaxPage:
 		return fmt.Errorf("%w: %d items, at most %d", ErrAsked, len(ask.Hashes), MaxPage)
 	case ask.After != nil && ask.Through != nil && bytes.Compare(ask.After, ask.Through) >= 0:
@@ -225,10 +225,10 @@ func keyOf(key []byte) (storage.Key, error) {
 	return k, nil
 }
 
-// recount counts a leaf anew in all buckets of a share, and returns how many were wrong.
-func recount(ctx context.Context, s Store, share Share, leaf int) (wrong int, err error) {
+// recount counts leaves anew in all buckets of a share, and returns how many were wrong.
+func recount(ctx context.Context, s Store, share Share, first, last int) (wrong int, err error) {
 	for _, bucket := range share.Buckets {
-		found, err := s.Recount(ctx, storage.LeafRange{Bucket: bucket, First: leaf, Last: leaf}, func(int) error { return nil })
+		found, err := s.Recount(ctx, storage.LeafRange{Bucket: bucket, First: first, Last: last}, func(int) error { return nil })
 		if err != nil {
 			return wrong, err
 		}

@@ -124,7 +124,7 @@ func TestDamagedSinceItWasListed(t *testing.T) {
 	}
 	plan := p.o.Plan(asked)
 	place := Place{Epoch: 3, N: 3, Partition: int(k.Token >> (64 - partitionBits))}
-	answer, err := Answerer{torn}.Items(t.Context(), plan, plan.Shares[0], Ask{Place: place, Leaf: storage.LeafOf(k.Token)})
+	answer, err := Answerer{torn}.Items(t.Context(), plan, plan.Shares[0], Ask{Place: place, First: storage.LeafOf(k.Token), Last: storage.LeafOf(k.Token)})
 	if err != nil || len(answer.Items) != 1 || len(answer.Lacks) != 0 {
 		t.Errorf("answering: %+v, %v", answer, err)
 	}

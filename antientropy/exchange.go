@@ -86,9 +86,12 @@ type exchange struct {
 	with  ring.NodeID
 	plan  Plan
 	scope Scope
-	at    int // the partition that is being compared
-	// pause is called before each step of some size; nil: the exchange does not wait for anything.
-	pause func(context.Context) error
+	// from turns the partitions that differ, so that nodes that mend the same one begin at different ends.
+	from uint64
+	at   int // the partition that is being compared
+	// pause is called before each step of some size, with what the last one cost; nil: the exchange does not wait for anything.
+	pause func(ctx context.Context, cost int64) error
+	paid  int64 // of Bytes
 	Report
 }
 
@@ -132,6 +135,9 @@ func (x *exchange) partitions(ctx context.Context, share Share, partitions []int
 			return fmt.Errorf("%w: an answer about partition %d, which was not asked about", ErrAsked, p)
 		}
 		delete(asked, p)
+	}
+	for i := range differ {
+		p := differ[(uint64(i)+x.from)%uint64(len(differ))]
 		x.Differed++
 		x.at = p
 		if err := x.partition(ctx, share, p); err != nil {
@@ -162,18 +168,44 @@ func (x *exchange) partition(ctx context.Context, share Share, p int) error {
 			return err
 		}
 	}
-	first, _ := leavesOf(x.plan, p)
-	for _, leaf := range walk.Leaves() {
-		if err := x.leaf(ctx, share, Ask{Place: x.place(share, p), Leaf: first + leaf, Keys: x.scope.Look}); err != nil {
-			return fmt.Errorf("leaf %d: %w", leaf, err)
+	first, count := leavesOf(x.plan, p)
+	own := x.o.Store.Leaves(make([]storage.Leaf, 0, count), share.Buckets, first, first+count-1)
+	bare := func(leaf int) bool { return own[leaf] == storage.Leaf{} }
+	for _, run := range runsOf(walk.Leaves(), bare) {
+		x.Leaves += run.leaves
+		ask := Ask{Place: x.place(share, p), First: first + run.first, Last: first + run.last, Keys: x.scope.Look}
+		if err := x.leaves(ctx, share, ask); err != nil {
+			return fmt.Errorf("leaves %d to %d: %w", run.first, run.last, err)
 		}
 	}
 	return nil
 }
 
-// leaf compares the items of a leaf, page by page.
-func (x *exchange) leaf(ctx context.Context, share Share, ask Ask) error {
-	x.Leaves++
+// run is some neighbouring leaves, so many of which differ.
+type run struct{ first, last, leaves int }
+
+// runsOf joins ascending leaves that differ to runs, with nothing between them but leaves that are alike and bare: what a replica
+// lacks altogether then costs one question and one fsync for a page, and not for each item.
+func runsOf(leaves []int, bare func(int) bool) (runs []run) {
+	for _, leaf := range leaves {
+		if n := len(runs); n > 0 {
+			at := runs[n-1].last + 1
+			for at < leaf && bare(at) {
+				at++
+			}
+			if at == leaf {
+				runs[n-1].last = leaf
+				runs[n-1].leaves++
+				continue
+			}
+		}
+		runs = append(runs, run{leaf, leaf, 1})
+	}
+	return runs
+}
+
+// leaves compares the items of a run of leaves, page by page.
+func (x *exchange) leaves(ctx context.Context, share Share, ask Ask) error {
 	differed := false
 	for {
 		claim := x.o.Store.ClaimOf(share.N, tokenIn(x.plan, ask.Partition))
@@ -181,7 +213,7 @@ func (x *exchange) leaf(ctx context.Context, share Share, ask Ask) error {
 		if err := x.step(ctx); err != nil {
 			return err
 		}
-		own, more, err := x.o.Store.LeafItems(ctx, share.Buckets, ask.Leaf, ask.After, MaxPage)
+		own, more, err := x.o.Store.LeafItems(ctx, share.Buckets, ask.First, ask.Last, ask.After, MaxPage)
 		if err != nil {
 			return err
 		}
@@ -195,6 +227,9 @@ func (x *exchange) leaf(ctx context.Context, share Share, ask Ask) error {
 		answer, err := x.o.Peer.Items(ctx, x.with, ask)
 		if err != nil {
 			return err
+		}
+		if answer.Slow {
+			x.o.Slowed()
 		}
 		sent := len(answer.Items)
 		if answer.Items, err = checkAnswer(share, ask, answer); err != nil {
@@ -251,15 +286,15 @@ func lacked(answer Answer) map[uint64]bool {
 	return lacks
 }
 
-// recount is for a leaf whose items are alike on both sides and whose sums were not: one of them has lost count, or the leaf
-// has changed since it was compared.
+// recount is for leaves whose items are alike on both sides and whose sums were not: one of them has lost count, or a leaf has
+// changed since it was compared.
 func (x *exchange) recount(ctx context.Context, share Share, ask Ask) error {
-	wrong, err := recount(ctx, x.o.Store, share, ask.Leaf)
+	wrong, err := recount(ctx, x.o.Store, share, ask.First, ask.Last)
 	x.Recounted += wrong
 	if err != nil || wrong > 0 {
 		return err
 	}
-	_, err = x.o.Peer.Items(ctx, x.with, Ask{Place: ask.Place, Leaf: ask.Leaf, Recount: true})
+	_, err = x.o.Peer.Items(ctx, x.with, Ask{Place: ask.Place, First: ask.First, Last: ask.Last, Recount: true})
 	return err
 }
 
@@ -275,7 +310,7 @@ func checkAnswer(share Share, ask Ask, answer Answer) (items []Item, err error) 
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrAsked, err)
 		}
-		if storage.LeafOf(k.Token) != ask.Leaf || !within(item.Key) {
+		if leaf := storage.LeafOf(k.Token); leaf < ask.First || leaf > ask.Last || !within(item.Key) {
 			return nil, fmt.Errorf("%w: an item that was not asked for", ErrAsked)
 		}
 		last = item.Key
@@ -362,6 +397,9 @@ func (x *exchange) settle(ctx context.Context, share Share, ask Ask, claim stora
 				return err
 			}
 			push, size = nil, 0
+			if err := x.step(ctx); err != nil {
+				return err
+			}
 		}
 		push, size = append(push, Item{key, state}), size+state.Size()
 	}

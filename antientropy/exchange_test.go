@@ -388,7 +388,7 @@ func TestHostileQuestions(t *testing.T) {
 	_, uneven := a.Differ(plan, share, []int{1, 2}, make([]merkle.Sum, 1))
 	_, depth := a.Nodes(plan, share, 0, 99, []int{0})
 	_, many := a.Nodes(plan, share, 0, 0, make([]int, MaxNodes+1))
-	_, leaf := a.Items(t.Context(), plan, share, Ask{Place: Place{Partition: 1}, Leaf: 1})
+	_, leaf := a.Items(t.Context(), plan, share, Ask{Place: Place{Partition: 1}, First: 1, Last: 1})
 	_, hashes := a.Items(t.Context(), plan, share, Ask{Hashes: make([]uint64, MaxPage+1)})
 	_, page := a.Items(t.Context(), plan, share, Ask{After: []byte("b"), Through: []byte("a")})
 	for i, err := range []error{roots, uneven, depth, many, leaf, hashes, page} {

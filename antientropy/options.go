@@ -25,22 +25,23 @@ import (
 
 // Bounds of one message. Whoever answers refuses more.
 const (
-	MaxRoots = 4096    // partitions compared at once
-	MaxNodes = 1024    // nodes of a tree asked for at once
-	MaxPage  = 1024    // items compared at once
-	maxBytes = 1 << 20 // of states in an answer; one state is sent however large it is
-	maxPush  = 64      // items handed over at once
+	MaxRoots = 4096 // partitions compared at once
+	MaxNodes = 1024 // nodes of a tree asked for at once
+	MaxPage  = 1024 // items compared at once
+	// What is sent or fetched at once: so much work that clients can bear to wait for it.
+	maxBytes = 256 << 10 // of states; one is sent however large it is
+	maxPush  = 32        // items
 )
 
 // Store is what comparing needs of package storage; *storage.Store has it.
 type Store interface {
 	Leaves(dst []storage.Leaf, buckets []uint64, first, last int) []storage.Leaf
-	LeafItems(ctx context.Context, buckets []uint64, leaf int, after []byte, limit int) (items []storage.LeafItem, more bool, err error)
+	LeafItems(ctx context.Context, buckets []uint64, first, last int, after []byte, limit int) (items []storage.LeafItem, more bool, err error)
 	Get(ctx context.Context, k storage.Key) (causal.State, error)
 	Merge(ctx context.Context, merges []storage.Merge) []error
 	Recount(ctx context.Context, r storage.LeafRange, pace func(bytes int) error) (storage.Recounted, error)
 	ClaimOf(n int, token uint64) storage.Claim
-	LeafDamaged(buckets []uint64, leaf int) (bool, error)
+	LeafDamaged(buckets []uint64, first, last int) (bool, error)
 }
 
 // Share is what two owners hold together: partitions and buckets that are replicated alike.
@@ -78,11 +79,12 @@ type Place struct {
 	Bucket uint64
 }
 
-// Ask is a page of a leaf's items: all that the asker has behind After up to Through.
+// Ask is a page of the items of some neighbouring leaves: all that the asker has behind After up to Through.
 type Ask struct {
 	Place
-	Leaf int
-	// After is nil at the beginning of the leaf, Through nil at its end.
+	// First and Last are leaves of the partition.
+	First, Last int
+	// After is nil at the beginning of the leaves, Through nil at their end.
 	After, Through []byte
 	// Hashes of the items, at most MaxPage.
 	Hashes []uint64
@@ -90,7 +92,7 @@ type Ask struct {
 	Claims causal.State
 	// Keys asks for the keys of what differs and not for its states.
 	Keys bool
-	// Recount asks for the leaf to be counted anew and for nothing else: its items are alike on both sides and its sum is not.
+	// Recount asks for the leaves to be counted anew and for nothing else: their items are alike on both sides and their sums are not.
 	Recount bool
 }
 
@@ -104,7 +106,9 @@ type Answer struct {
 	Through []byte
 	// Claims are those of the answering side's data of the partition, without versions.
 	Claims causal.State
-	// Damaged says that the answering side can't read some items of the leaf: that it lacks something says nothing.
+	// Slow says that clients of the answering side wait longer than repair may have them wait.
+	Slow bool
+	// Damaged says that the answering side can't read some items of the leaves: that it lacks something says nothing.
 	Damaged bool
 }
 
@@ -137,7 +141,7 @@ type Options struct {
 	// unless this one's data is older than it was once. Nil: nobody is told.
 	Stale func(part Part, purgeLevel causal.HLC)
 
-	// Interval between two exchanges with the same node; a tenth of it is added or taken off at random. Below zero: none
+	// Interval between two exchanges with the same node; a twentieth of it is added or taken off at random. Below zero: none
 	// but those that are asked for. 10 min.
 	Interval time.Duration
 	// Soon bounds when the first exchange with a node begins after the start, at random. 30 s, at most Interval.
@@ -150,8 +154,11 @@ type Options struct {
 	// page and stops; the next one compares from the beginning, which is quick as far as replicas are alike by then. Those that
 	// are asked for take no notice. Nil: always.
 	Window func(time.Time) bool
-	// Pause waits until such an exchange may take its next step, a page of a leaf at most. Nil: at once. Its error ends the exchange.
-	Pause func(context.Context) error
+	// Pause waits until such an exchange may take its next step, a page of items at most, when the one before it cost so many bytes:
+	// of the states that it moved, and something for the step itself. Nil: at once. Its error ends the exchange.
+	Pause func(ctx context.Context, cost int64) error
+	// Slowed is told that the clients of a node that answers wait too long. Nil: nobody is told.
+	Slowed func()
 
 	Now func() time.Time
 	// Rand spreads exchanges. Used by one goroutine at a time.
@@ -166,6 +173,9 @@ func (o *Options) EnsureDefaults() {
 	setDefault(&o.Soon, min(30*time.Second, max(o.Interval, 1)))
 	setDefault(&o.Retry, 30*time.Second)
 	setDefault(&o.BytesPerSecond, 16<<20)
+	if o.Slowed == nil {
+		o.Slowed = func() {}
+	}
 	if o.Stale == nil {
 		o.Stale = func(Part, causal.HLC) {}
 	}

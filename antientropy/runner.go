@@ -129,7 +129,7 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // scheduled compares with a node what was not compared lately.
 func (r *Runner) scheduled(ctx context.Context, id ring.NodeID) error {
-	since := r.o.Now().Add(-r.o.Interval * 19 / 20) // rounds compare as often
+	since := r.o.Now().Add(-r.o.Interval * 19 / 20) // rounds compare as often; the last exchange itself is no younger
 	for _, share := range r.o.Plan(id).Shares {
 		left := r.uncovered(id, share, since)
 		if len(left) == 0 {
@@ -214,6 +214,12 @@ func (r *Runner) due() []ring.NodeID {
 	return due
 }
 
+func (r *Runner) random() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.o.Rand.Uint64() >> 1
+}
+
 // spread is a random part of d.
 func (r *Runner) spread(d time.Duration) time.Duration {
 	return time.Duration(r.o.Rand.Float64() * float64(d))
@@ -232,7 +238,7 @@ func (r *Runner) exchange(ctx context.Context, id ring.NodeID, scope Scope, byIt
 		return Report{}, err
 	}
 	defer t.give()
-	x := &exchange{o: &r.o, limit: r.limit, with: id, plan: r.o.Plan(id), scope: scope}
+	x := &exchange{o: &r.o, limit: r.limit, with: id, plan: r.o.Plan(id), scope: scope, from: r.random()}
 	switch {
 	case byItself:
 		x.pause = t.stepAside
@@ -286,7 +292,7 @@ func (r *Runner) finish(id ring.NodeID, err error) {
 		return
 	}
 	p.Failed, p.Last = 0, now
-	p.Next = now.Add(r.o.Interval - r.o.Interval/10 + r.spread(r.o.Interval/5))
+	p.Next = now.Add(r.o.Interval - r.o.Interval/20 + r.spread(r.o.Interval/10))
 }
 
 // plus adds counts; keys are not kept.

@@ -34,10 +34,15 @@ func (s Share) Only(bucket uint64) (Share, bool) {
 // whole reports whether an exchange of this scope compares all that is shared, and mends it.
 func (s Scope) whole() bool { return !s.Look && s.Partitions == nil && s.Bucket == 0 && s.N == 0 }
 
+// stepCost is what a step costs beside the states that it moves, in bytes of them: a question, and reading what is compared.
+const stepCost = 4 << 10
+
 // step waits for its turn before the next piece of an exchange, and ends it when it is not to go on.
 func (x *exchange) step(ctx context.Context) error {
 	if x.pause == nil {
 		return nil
 	}
-	return x.pause(ctx)
+	cost := stepCost + x.Bytes - x.paid
+	x.paid = x.Bytes
+	return x.pause(ctx, cost)
 }

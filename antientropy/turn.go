@@ -40,8 +40,8 @@ func (t *turn) give() {
 
 // stepAside is for an exchange that nobody asked for, before each step: it lets in one that somebody did ask for, waits as
 // long as it must, and ends with errOver when its time is over.
-func (t *turn) stepAside(ctx context.Context) error {
-	if err := t.wait(ctx); err != nil {
+func (t *turn) stepAside(ctx context.Context, cost int64) error {
+	if err := t.wait(ctx, cost); err != nil {
 		return err
 	}
 	if !t.r.open() {
@@ -51,19 +51,19 @@ func (t *turn) stepAside(ctx context.Context) error {
 }
 
 // yield is stepAside for what has begun and is to be finished, whatever the time: a round, a rebuild.
-func (t *turn) yield(ctx context.Context) error {
-	if err := t.wait(ctx); err != nil {
+func (t *turn) yield(ctx context.Context, cost int64) error {
+	if err := t.wait(ctx, cost); err != nil {
 		return err
 	}
 	return t.take(ctx)
 }
 
 // wait gives the turn up and waits until clients leave room.
-func (t *turn) wait(ctx context.Context) error {
+func (t *turn) wait(ctx context.Context, cost int64) error {
 	t.give()
 	if pause := t.r.o.Pause; pause != nil {
 		began := t.r.o.Now()
-		err := pause(ctx)
+		err := pause(ctx, cost)
 		t.r.hold(began)
 		return err
 	}

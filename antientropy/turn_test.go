@@ -37,7 +37,7 @@ func TestWindow(t *testing.T) {
 		var steps atomic.Int64
 		p := newPair(t, func(o *Options) {
 			o.Window = func(time.Time) bool { return open.Load() }
-			o.Pause = func(context.Context) error {
+			o.Pause = func(context.Context, int64) error {
 				if steps.Add(1) == 3 {
 					open.Store(false) // in the midst of what differs
 				}
@@ -83,7 +83,7 @@ func TestPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		let := make(chan struct{})
 		p := newPair(t, func(o *Options) {
-			o.Pause = func(ctx context.Context) error {
+			o.Pause = func(ctx context.Context, _ int64) error {
 				select {
 				case <-let:
 					return nil
@@ -119,7 +119,7 @@ func TestEndOfAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var order []string
 		p := newPair(t, func(o *Options) {
-			o.Pause = func(ctx context.Context) error {
+			o.Pause = func(ctx context.Context, _ int64) error {
 				<-ctx.Done()
 				order = append(order, "ended")
 				return ctx.Err()

@@ -7,13 +7,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/starling-db/starling/antientropy"
 )
 
 const (
-	// foregroundTick is how often it is looked how long clients wait, pauseTick how often repair asks whether it may go on.
+	// foregroundTick is how often it is looked how long clients wait. So many requests are a sample, and so many looks at most.
 	foregroundTick = time.Second
-	pauseTick      = 100 * time.Millisecond
+	sampleSize     = 50
+	sampleTicks    = 5
+	// paceBurst is how many bytes repair may move at once: about what a page of small items has.
+	paceBurst = 64 << 10
 	// Latencies are counted by powers of two of microseconds, each in four steps: a percentile is off by a quarter at most.
 	stepBits = 2
 	steps    = 1 << stepBits
@@ -21,16 +26,26 @@ const (
 	slots = 34 * steps
 )
 
-// foreground is how long clients wait for their short requests, and whether repair stands aside for them.
+// foreground is how long clients wait for their short requests, and how fast repair goes because of that.
 type foreground struct {
-	counts [slots]atomic.Uint32 // since the last sample
+	counts [slots]atomic.Uint32 // since the last look
+	// worked: something was compared since the last look, for this node or another. told: another node's clients wait too long.
+	worked, told atomic.Bool
+	// isSlow is of the last sample.
+	isSlow atomic.Bool
+	// pace lets through what throttle allows.
+	pace *rate.Limiter
 
 	mu       sync.Mutex
 	throttle *antientropy.Throttle
-	// busy and exchanges are of the last sample: whether something was being repaired, and how much had been begun.
+	maxRate  float64
+	// busy and exchanges are of the last look: whether something was being repaired, and how much had been begun.
 	busy      bool
 	exchanges uint64
-	now       func() time.Time
+	// seen, ticks and noisy are what the next sample is of: requests, looks, and whether something was repaired.
+	seen  [slots]uint32
+	ticks int
+	noisy bool
 }
 
 func (n *Node) openForeground() error {
@@ -38,15 +53,20 @@ func (n *Node) openForeground() error {
 	if most == 0 {
 		most = -1
 	}
-	throttle, err := antientropy.NewThrottle(antientropy.ThrottleOptions{MaxSlowdown: most})
-	n.foreground = &foreground{throttle: throttle, now: n.opts.Now}
+	var err error
+	n.foreground, err = newForeground(antientropy.ThrottleOptions{MaxRate: float64(n.cfg.RepairRate), MaxSlowdown: most})
 	return err
 }
 
-// watchForeground samples how long clients wait.
+func newForeground(o antientropy.ThrottleOptions) (*foreground, error) {
+	throttle, err := antientropy.NewThrottle(o)
+	return &foreground{throttle: throttle, maxRate: o.MaxRate, pace: rate.NewLimiter(rate.Inf, paceBurst)}, err
+}
+
+// watchForeground looks how long clients wait.
 func (n *Node) watchForeground(ctx context.Context) {
 	for sleep(ctx, foregroundTick) {
-		n.foreground.sample(n.repairs.Busy(), n.repairs.Totals().Exchanges)
+		n.foreground.look(n.repairs.Busy(), n.repairs.Totals().Exchanges)
 	}
 }
 
@@ -72,41 +92,72 @@ func slotEnd(slot int) time.Duration {
 // add counts a request. It is quick, and safe for concurrent use.
 func (f *foreground) add(took time.Duration) { f.counts[slotOf(took)].Add(1) }
 
-// sample takes in what was counted since the last one: what 99 of 100 requests took at most. It was quiet if nothing was being
-// repaired, before, now and in between.
-func (f *foreground) sample(busy bool, exchanges uint64) {
-	var counts [slots]uint32
+// slowed is antientropy's Slowed.
+func (f *foreground) slowed() { f.told.Store(true) }
+
+// answers notes that something is compared for another node, and reports whether clients wait too long.
+func (f *foreground) answers() bool {
+	f.worked.Store(true)
+	return f.isSlow.Load()
+}
+
+// look takes in what was counted since the last look. It was quiet if nothing was being repaired, before, now and in between. When
+// enough is seen, or long enough was looked, that is a sample.
+func (f *foreground) look(busy bool, exchanges uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.noisy = f.noisy || busy || f.busy || exchanges != f.exchanges || f.worked.Swap(false)
+	f.busy, f.exchanges = busy, exchanges
 	all := 0
 	for i := range f.counts {
-		counts[i] = f.counts[i].Swap(0)
-		all += int(counts[i])
+		f.seen[i] += f.counts[i].Swap(0)
+		all += int(f.seen[i])
 	}
-	most, beyond := time.Duration(0), all/100
-	for i := slots - 1; i >= 0; i-- {
-		if beyond -= int(counts[i]); beyond < 0 {
-			most = slotEnd(i)
+	f.ticks++
+	told := f.told.Swap(false)
+	if all < sampleSize && f.ticks < sampleTicks && !told {
+		return
+	}
+	s := antientropy.Sample{Requests: all, Quiet: !f.noisy, Slowed: told}
+	for i, beyond := slots-1, all/100; i >= 0; i-- {
+		if beyond -= int(f.seen[i]); beyond < 0 {
+			s.Most = slotEnd(i)
 			break
 		}
 	}
+	f.seen, f.ticks, f.noisy = [slots]uint32{}, 0, false
+	f.throttle.Observe(s)
+	f.isSlow.Store(f.throttle.Slow(s))
+	f.setPace()
+}
+
+// setPace has the pace be the throttle's. The largest is for antientropy itself to keep.
+func (f *foreground) setPace() {
+	now := f.throttle.Rate()
+	if now >= f.maxRate {
+		f.pace.SetLimit(rate.Inf)
+		return
+	}
+	f.pace.SetLimit(rate.Limit(now))
+}
+
+// bytesPerSecond is how fast repair may go.
+func (f *foreground) bytesPerSecond() float64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	quiet := !busy && !f.busy && exchanges == f.exchanges
-	f.busy, f.exchanges = busy, exchanges
-	f.throttle.Observe(most, all, quiet)
+	return f.throttle.Rate()
 }
 
 // wait is antientropy's Pause.
-func (f *foreground) wait(ctx context.Context) error {
-	for f.hold() {
-		if !sleep(ctx, pauseTick) {
-			return ctx.Err()
+func (f *foreground) wait(ctx context.Context, cost int64) error {
+	f.worked.Store(true)
+	defer f.worked.Store(true) // and goes on
+	for cost > 0 && f.pace.Limit() != rate.Inf {
+		n := min(cost, paceBurst)
+		if err := f.pace.WaitN(ctx, int(n)); err != nil {
+			return err
 		}
+		cost -= n
 	}
 	return ctx.Err()
-}
-
-func (f *foreground) hold() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.throttle.Hold(f.now())
 }

@@ -36,7 +36,7 @@ func (n *Node) openRepairs() error {
 		Up:       func(id ring.NodeID) bool { return n.healthOf(id) == coordinator.Up },
 		Stale:    n.staleAt,
 		Interval: n.repairInterval(), BytesPerSecond: int64(n.cfg.RepairRate), Now: n.opts.Now, Logger: n.log,
-		Window: n.inRepairWindow, Pause: n.foreground.wait, Rand: rng,
+		Window: n.inRepairWindow, Pause: n.foreground.wait, Slowed: n.foreground.slowed, Rand: rng,
 	})
 	return err
 }
@@ -170,7 +170,7 @@ func (n *Node) repairFigures() telemetry.Repairs {
 		Exchanges: t.Exchanges, Failed: t.Failed,
 		Partitions: uint64(t.Partitions), Differed: uint64(t.Differed), Leaves: uint64(t.Leaves), Items: uint64(t.Items),
 		Fetched: uint64(t.Fetched), Pushed: uint64(t.Pushed), Refused: uint64(t.Refused), Recounted: uint64(t.Recounted),
-		Bytes: uint64(t.Bytes), Held: t.Held,
+		Bytes: uint64(t.Bytes), Held: t.Held, Rate: n.foreground.bytesPerSecond(),
 	}
 	if oldest, ok := n.repairs.Oldest(); ok {
 		out.Oldest = n.opts.Now().Sub(oldest)
@@ -304,7 +304,7 @@ func (p peers) comparing() antientropy.Peer {
 		},
 		Items: func(ctx context.Context, id ring.NodeID, q antientropy.Ask) (antientropy.Answer, error) {
 			reply, err := ask(ctx, id, q.Epoch, &pb.PeerRequest{Body: &pb.PeerRequest_CompareItems{CompareItems: &pb.CompareItems{
-				N: uint32(q.N), Partition: uint32(q.Partition), Leaf: uint32(q.Leaf), After: q.After, Through: q.Through,
+				N: uint32(q.N), Partition: uint32(q.Partition), FirstLeaf: uint32(q.First), LastLeaf: uint32(q.Last), After: q.After, Through: q.Through,
 				Hashes: q.Hashes, Recount: q.Recount, KeysOnly: q.Keys, BucketId: q.Bucket,
 				Floor: uint64(q.Claims.Floor), PurgeLevel: uint64(q.Claims.PurgeLevel),
 			}}})
@@ -312,7 +312,7 @@ func (p peers) comparing() antientropy.Peer {
 				return antientropy.Answer{}, err
 			}
 			got := reply.GetCompareItems()
-			out := antientropy.Answer{Lacks: got.GetLacks(), Through: got.Through, Claims: claimsOf(got), Damaged: got.GetDamaged()}
+			out := antientropy.Answer{Lacks: got.GetLacks(), Through: got.Through, Claims: claimsOf(got), Damaged: got.GetDamaged(), Slow: got.GetSlow()}
 			if err := p.n.clock.Observe(out.Claims.Floor); err != nil {
 				return out, p.malformed(id, err.Error())
 			}
@@ -445,7 +445,7 @@ func (s peerService) compareItems(ctx context.Context, from ring.NodeID, epoch u
 	}
 	answer, err := s.answerer().Items(ctx, plan, share, antientropy.Ask{
 		Place: antientropy.Place{Epoch: epoch, N: int(m.GetN()), Partition: int(m.GetPartition())},
-		Leaf:  int(m.GetLeaf()), After: m.After, Through: m.Through, Hashes: m.GetHashes(), Recount: m.GetRecount(), Keys: m.GetKeysOnly(),
+		First: int(m.GetFirstLeaf()), Last: int(m.GetLastLeaf()), After: m.After, Through: m.Through, Hashes: m.GetHashes(), Recount: m.GetRecount(), Keys: m.GetKeysOnly(),
 		Claims: claimsOf(m),
 	})
 	if err != nil {
@@ -454,6 +454,7 @@ func (s peerService) compareItems(ctx context.Context, from ring.NodeID, epoch u
 	reply := &pb.CompareItemsReply{
 		Lacks: answer.Lacks, Through: answer.Through, Items: make([]*pb.ComparedItem, len(answer.Items)),
 		Floor: uint64(answer.Claims.Floor), PurgeLevel: uint64(answer.Claims.PurgeLevel), Damaged: answer.Damaged,
+		Slow: s.n.foreground.answers(),
 	}
 	for i, item := range answer.Items {
 		reply.Items[i] = &pb.ComparedItem{Key: item.Key}

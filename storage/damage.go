@@ -217,14 +217,14 @@ func (s *Store) applyMend(m *Mend) (*commit, bool, error) {
 	return c, err == nil, err
 }
 
-// LeafDamaged reports whether some item in a leaf of the given buckets is damaged and has no vote.
-func (s *Store) LeafDamaged(buckets []uint64, leaf int) (found bool, err error) {
+// LeafDamaged reports whether some item in the leaves from first to last of the given buckets is damaged and has no vote.
+func (s *Store) LeafDamaged(buckets []uint64, first, last int) (found bool, err error) {
 	if err := s.enter(); err != nil {
 		return false, err
 	}
 	defer s.gate.leave()
 	for _, bucket := range buckets {
-		lower, upper := LeafRange{Bucket: bucket, First: leaf, Last: leaf}.bounds()
+		lower, upper := LeafRange{Bucket: bucket, First: first, Last: last}.bounds()
 		lower[0] = damagedPrefix
 		if upper[0] == itemPrefix {
 			upper[0] = damagedPrefix

@@ -96,7 +96,7 @@ func TestDamagedRecord(t *testing.T) {
 		s.wantCounted(t, 1)
 		s.wantDamaged(t, k)
 		s.checkTrees(t)
-		items, _, err := s.LeafItems(context.Background(), []uint64{k.Bucket}, LeafOf(k.Token), nil, 10)
+		items, _, err := s.LeafItems(context.Background(), []uint64{k.Bucket}, LeafOf(k.Token), LeafOf(k.Token), nil, 10)
 		if err != nil || len(items) != 1 {
 			t.Errorf("%d items in the leaf, %v", len(items), err)
 		}

@@ -26,17 +26,19 @@ func SplitItemKey(key []byte) (bucket uint64, rangeKey []byte, err error) {
 	return binary.BigEndian.Uint64(key), key[8:], nil
 }
 
-// LeafItems returns up to limit items of a leaf, or some megabytes of them, in the buckets given, which ascend, in the order of their keys from the one
-// behind after on, nil being the first; more says that there may be others behind them. Those that can't be decoded, or
-// are damaged, are left out. What it shows need not be durable yet.
-func (s *Store) LeafItems(ctx context.Context, buckets []uint64, leaf int, after []byte, limit int) (items []LeafItem, more bool, err error) {
+// LeafItems returns up to limit items of the leaves from first to last, or some megabytes of them, in the buckets given, which
+// ascend, in the order of their keys from the one behind after on, nil being the first; more says that there may be others behind
+// them. Those that can't be decoded, or are damaged, are left out. What it shows need not be durable yet.
+func (s *Store) LeafItems(
+	ctx context.Context, buckets []uint64, first, last int, after []byte, limit int,
+) (items []LeafItem, more bool, err error) {
 	if err := s.enter(); err != nil {
 		return nil, false, err
 	}
 	defer s.gate.leave()
 	left := leafItemsBytes
 	for _, bucket := range buckets {
-		lower, upper := LeafRange{Bucket: bucket, First: leaf, Last: leaf}.bounds()
+		lower, upper := LeafRange{Bucket: bucket, First: first, Last: last}.bounds()
 		if after != nil && bytes.Compare(lower[1:], after) <= 0 {
 			lower = append(append([]byte{itemPrefix}, after...), 0)
 		}

@@ -179,7 +179,7 @@ func (in *injector) first(k storage.Key) bool {
 func (in *injector) keysOf(ctx context.Context, s *storage.Store) (keys []storage.Key) {
 	for _, bucket := range in.holds.ids() {
 		for _, leaf := range usedLeaves(s, bucket) {
-			items, _, err := s.LeafItems(ctx, []uint64{bucket}, leaf, nil, 1024)
+			items, _, err := s.LeafItems(ctx, []uint64{bucket}, leaf, leaf, nil, 1024)
 			if err != nil {
 				return nil
 			}

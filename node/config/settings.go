@@ -115,7 +115,7 @@ var settings = []setting{
 	{"repair-window", "time of the day at which owners compare by themselves, such as 22:00-06:00 (default: always)", kindText, func(c *Config) value {
 		return field(&c.RepairWindow, ParseWindow, Window.String)
 	}},
-	{"repair-max-slowdown", "how many times slower than usual clients may get before that waits for them; 0: it never does", kindNumber, func(c *Config) value {
+	{"repair-max-slowdown", "how many times slower than usual clients may get before that slows down for them; 0: it never does", kindNumber, func(c *Config) value {
 		return field(&c.RepairMaxSlowdown, parseNumber, formatNumber)
 	}},
 	size("scrub-rate", "bytes a second that are read to verify them; 0: none", func(c *Config) *Bytes { return &c.ScrubRate }),

@@ -93,7 +93,9 @@ func (s *sampler) addRepairs() {
 	s.counter("repair_items_refused_total", "Items that one side would not take.", repairs(func(r Repairs) uint64 { return r.Refused }))
 	s.counter("repair_leaves_recounted_total", "Leaves that were wrong here and were counted anew.", repairs(func(r Repairs) uint64 { return r.Recounted }))
 	s.counter("repair_bytes_total", "Bytes of the states that were sent and fetched.", repairs(func(r Repairs) uint64 { return r.Bytes }))
-	s.counter("repair_held_seconds_total", "Time that exchanges waited because requests of clients had become slow.",
+	s.gauge("repair_rate_bytes_per_second", "How fast exchanges that go on by themselves may move states at present, clients considered.",
+		one(func(s *Sources) func() Repairs { return s.Repairs }, func(r Repairs) float64 { return r.Rate }))
+	s.counter("repair_held_seconds_total", "Time that exchanges waited to keep requests of clients from becoming slow.",
 		one(func(s *Sources) func() Repairs { return s.Repairs }, func(r Repairs) float64 { return r.Held.Seconds() }))
 	s.gauge("repair_oldest_seconds", "How long ago the exchange with some other owner ended that lies back farthest.",
 		one(func(s *Sources) func() Repairs { return s.Repairs }, func(r Repairs) float64 { return r.Oldest.Seconds() }))

@@ -70,6 +70,8 @@ type Repairs struct {
 	Bytes                               uint64
 	// Held is how long exchanges waited for clients.
 	Held time.Duration
+	// Rate is how many bytes a second repair may move at present.
+	Rate float64
 	// Oldest is how long ago the exchange with some other owner ended that lies back farthest.
 	Oldest time.Duration
 }

@@ -2084,14 +2084,16 @@ type CompareItems struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	N         uint32                 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
 	Partition uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
-	Leaf      uint32                 `protobuf:"varint,3,opt,name=leaf,proto3" json:"leaf,omitempty"`
-	// The part is behind after, up to and with through: bucket id (8 bytes) and range key. Unset: the leaf's beginning, its
+	// Of the partition, last_leaf not before first_leaf.
+	FirstLeaf uint32 `protobuf:"varint,3,opt,name=first_leaf,json=firstLeaf,proto3" json:"first_leaf,omitempty"`
+	LastLeaf  uint32 `protobuf:"varint,11,opt,name=last_leaf,json=lastLeaf,proto3" json:"last_leaf,omitempty"`
+	// The part is behind after, up to and with through: bucket id (8 bytes) and range key. Unset: the beginning of the leaves, their
 	// end.
 	After   []byte `protobuf:"bytes,4,opt,name=after,proto3,oneof" json:"after,omitempty"`
 	Through []byte `protobuf:"bytes,5,opt,name=through,proto3,oneof" json:"through,omitempty"`
 	// Of the asker's items there, at most 1,024: the first half of what an item adds to its leaf.
 	Hashes []uint64 `protobuf:"fixed64,6,rep,packed,name=hashes,proto3" json:"hashes,omitempty"`
-	// Count the leaf anew, and nothing else: the items are alike, and the sums are not.
+	// Count the leaves anew, and nothing else: the items are alike, and the sums are not.
 	Recount bool `protobuf:"varint,7,opt,name=recount,proto3" json:"recount,omitempty"`
 	// Of what the asker lacks the keys alone.
 	KeysOnly bool `protobuf:"varint,8,opt,name=keys_only,json=keysOnly,proto3" json:"keys_only,omitempty"`
@@ -2148,9 +2150,16 @@ func (x *CompareItems) GetPartition() uint32 {
 	return 0
 }
 
-func (x *CompareItems) GetLeaf() uint32 {
+func (x *CompareItems) GetFirstLeaf() uint32 {
 	if x != nil {
-		return x.Leaf
+		return x.FirstLeaf
+	}
+	return 0
+}
+
+func (x *CompareItems) GetLastLeaf() uint32 {
+	if x != nil {
+		return x.LastLeaf
 	}
 	return 0
 }
@@ -2221,8 +2230,10 @@ type CompareItemsReply struct {
 	// What the receiver's data of the partition claims.
 	Floor      uint64 `protobuf:"fixed64,4,opt,name=floor,proto3" json:"floor,omitempty"`
 	PurgeLevel uint64 `protobuf:"fixed64,5,opt,name=purge_level,json=purgeLevel,proto3" json:"purge_level,omitempty"`
-	// The receiver can't read some items of the leaf: that it lacks something says nothing.
-	Damaged       bool `protobuf:"varint,6,opt,name=damaged,proto3" json:"damaged,omitempty"`
+	// The receiver can't read some items of the leaves: that it lacks something says nothing.
+	Damaged bool `protobuf:"varint,6,opt,name=damaged,proto3" json:"damaged,omitempty"`
+	// Clients of the receiver wait longer than they are to wait for repair.
+	Slow          bool `protobuf:"varint,7,opt,name=slow,proto3" json:"slow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2295,6 +2306,13 @@ func (x *CompareItemsReply) GetPurgeLevel() uint64 {
 func (x *CompareItemsReply) GetDamaged() bool {
 	if x != nil {
 		return x.Damaged
+	}
+	return false
+}
+
+func (x *CompareItemsReply) GetSlow() bool {
+	if x != nil {
+		return x.Slow
 	}
 	return false
 }
@@ -3565,11 +3583,13 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x05nodes\x18\x04 \x03(\rR\x05nodes\x12\x1b\n" +
 	"\tbucket_id\x18\x0f \x01(\x06R\bbucketId\"'\n" +
 	"\x11CompareNodesReply\x12\x12\n" +
-	"\x04sums\x18\x01 \x01(\fR\x04sums\"\xc1\x02\n" +
+	"\x04sums\x18\x01 \x01(\fR\x04sums\"\xe9\x02\n" +
 	"\fCompareItems\x12\f\n" +
 	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1c\n" +
-	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x12\n" +
-	"\x04leaf\x18\x03 \x01(\rR\x04leaf\x12\x19\n" +
+	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x1d\n" +
+	"\n" +
+	"first_leaf\x18\x03 \x01(\rR\tfirstLeaf\x12\x1b\n" +
+	"\tlast_leaf\x18\v \x01(\rR\blastLeaf\x12\x19\n" +
 	"\x05after\x18\x04 \x01(\fH\x00R\x05after\x88\x01\x01\x12\x1d\n" +
 	"\athrough\x18\x05 \x01(\fH\x01R\athrough\x88\x01\x01\x12\x16\n" +
 	"\x06hashes\x18\x06 \x03(\x06R\x06hashes\x12\x18\n" +
@@ -3582,7 +3602,7 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\tbucket_id\x18\x0f \x01(\x06R\bbucketIdB\b\n" +
 	"\x06_afterB\n" +
 	"\n" +
-	"\b_through\"\xd6\x01\n" +
+	"\b_through\"\xea\x01\n" +
 	"\x11CompareItemsReply\x12/\n" +
 	"\x05items\x18\x01 \x03(\v2\x19.starling.v1.ComparedItemR\x05items\x12\x14\n" +
 	"\x05lacks\x18\x02 \x03(\x06R\x05lacks\x12\x1d\n" +
@@ -3590,7 +3610,8 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x05floor\x18\x04 \x01(\x06R\x05floor\x12\x1f\n" +
 	"\vpurge_level\x18\x05 \x01(\x06R\n" +
 	"purgeLevel\x12\x18\n" +
-	"\adamaged\x18\x06 \x01(\bR\adamagedB\n" +
+	"\adamaged\x18\x06 \x01(\bR\adamaged\x12\x12\n" +
+	"\x04slow\x18\a \x01(\bR\x04slowB\n" +
 	"\n" +
 	"\b_through\"6\n" +
 	"\fComparedItem\x12\x10\n" +
