@@ -10,10 +10,10 @@ import (
 	"github.com/starling-db/starling/causal"
 	"github.com/starling-db/starling/internal/transport"
 	"github.com/starling-db/starling/node/membership"
+	"github.com/starling-db/starling/node/spread"
 	"github.com/starling-db/starling/node/state"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 	"github.com/starling-db/starling/ring"
-	"github.com/starling-db/starling/storage"
 )
 
 // openCluster makes what knows the other nodes: the cluster's document, the connections, the failure detector.
@@ -53,8 +53,7 @@ func lookupHost(ctx context.Context, host string) ([]string, error) {
 func (n *Node) openGossip(ctx context.Context, l *listeners, undo *cleanup) error {
 	members, err := membership.New(ctx, membership.Options{
 		ID: n.id, Meta: n.gossipMeta, Cluster: n.cfg.Cluster, Advertise: l.gossipAt, Transport: l.gossip,
-		Join: n.cfg.Join, StoredPeers: n.storedPeers, LocalState: n.state.Document,
-		MergeState: func(doc []byte) { n.offer(doc) }, Refuse: n.refuse, Detector: n.detector, Logger: n.log, Now: n.opts.Now,
+		Join: n.cfg.Join, StoredPeers: n.storedPeers, Refuse: n.refuse, Detector: n.detector, Logger: n.log, Now: n.opts.Now,
 	})
 	if err != nil {
 		return err
@@ -162,18 +161,6 @@ func (n *Node) propose(ctx context.Context, to ring.NodeID, req *pb.Propose) (*p
 	return reply.GetPropose(), err
 }
 
-// offer merges a document that gossip brought.
-func (n *Node) offer(doc []byte) {
-	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.RequestTimeout)
-	defer cancel()
-	if _, err := n.state.Offer(ctx, doc); err != nil && !errors.Is(err, state.ErrNotMember) && !errors.Is(err, storage.ErrClosed) {
-		n.log.Warn("a peer's view of the cluster was not taken over", "error", err)
-	}
-}
-
-// exchangeQueue bounds the peers that wait for an exchange of documents.
-const exchangeQueue = 64
-
 // onPeer is told of every change that gossip brings.
 func (n *Node) onPeer(seen membership.Node) {
 	if seen.State != membership.Alive {
@@ -187,27 +174,45 @@ func (n *Node) onPeer(seen membership.Node) {
 		n.unready.LoadOrStore(seen.ID, n.opts.Now())
 	}
 	if seen.Meta.GetDocument() != n.state.Fingerprint() {
-		select {
-		case n.exchange <- seen.ID:
-		default: // the exchanges that wait, or the next whole exchange of gossip, bring it
-		}
+		n.spread.Wake()
 	}
 }
 
-// exchangeLoop trades documents with peers whose fingerprint differs.
-func (n *Node) exchangeLoop(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case id := <-n.exchange:
-			seen, ok := n.members.Node(id)
-			if !ok || seen.Meta.GetDocument() == n.state.Fingerprint() {
-				continue
-			}
-			if _, err := n.state.Exchange(ctx, id); err != nil {
-				n.log.Debug("exchange of the cluster's state failed", "node", n.name(id), "error", err)
-			}
+// openSpread makes what fetches the documents of nodes whose fingerprint differs.
+func (n *Node) openSpread() error {
+	rng, err := n.seeded()
+	if err != nil {
+		return err
+	}
+	n.spread, err = spread.New(spread.Options{Own: n.state.Fingerprint, Peers: n.documents, Fetch: n.fetchDocument, Rand: rng, Logger: n.log})
+	return err
+}
+
+// documents are the fingerprints that gossip shows.
+func (n *Node) documents() []spread.Peer {
+	seen := n.members.Nodes()
+	peers := make([]spread.Peer, 0, len(seen))
+	for _, s := range seen {
+		if s.State == membership.Alive {
+			peers = append(peers, spread.Peer{ID: s.ID, Print: s.Meta.GetDocument(), Epoch: s.Meta.GetEpoch()})
 		}
 	}
+	return peers
 }
+
+func (n *Node) fetchDocument(ctx context.Context, id ring.NodeID) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
+	defer cancel()
+	reply, err := peers{n}.callOn(ctx, n.pool.CallBulk, id, &pb.PeerRequest{Body: &pb.PeerRequest_PullState{PullState: &pb.PullState{}}})
+	if err != nil {
+		return err
+	}
+	_, err = n.state.Offer(ctx, reply.GetPullState().GetDocument())
+	if errors.Is(err, state.ErrNotMember) {
+		return nil // nor does this document ever name this node
+	}
+	return err
+}
+
+// spreadLoop fetches documents.
+func (n *Node) spreadLoop(ctx context.Context) { n.stopOn("spread", ctx, n.spread.Run(ctx)) }

@@ -25,7 +25,7 @@ func (n *Node) run() {
 	n.detector.Subscribe(n.onHealth)
 	n.loops.Go(func() { n.bound.run(ctx) })
 	n.loops.Go(func() { n.detector.Run(ctx, n.ping) })
-	n.loops.Go(func() { n.exchangeLoop(ctx) })
+	n.loops.Go(func() { n.spreadLoop(ctx) })
 	n.loops.Go(func() { n.compareClocks(ctx) })
 	n.loops.Go(func() { n.dropLoop(ctx) })
 	n.loops.Go(func() { n.stopOn("hint replay", ctx, n.hints.Run(ctx)) })

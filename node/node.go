@@ -29,6 +29,7 @@ import (
 	"github.com/starling-db/starling/node/admission"
 	"github.com/starling-db/starling/node/config"
 	"github.com/starling-db/starling/node/membership"
+	"github.com/starling-db/starling/node/spread"
 	"github.com/starling-db/starling/node/state"
 	"github.com/starling-db/starling/node/telemetry"
 	pb "github.com/starling-db/starling/proto/starling/v1"
@@ -111,7 +112,7 @@ type Node struct {
 	lastAnswer  sync.Map // ring.NodeID -> time.Time, of the members only
 	unready     sync.Map // ring.NodeID -> time.Time: since when a node says that it takes no requests
 	sealed      atomic.Pointer[causal.Sealer]
-	exchange    chan ring.NodeID // peers whose document differs
+	spread      *spread.Spreader
 	drops       chan struct{}    // room for one: buckets may have been dropped
 	rebuilds    chan struct{}    // room for one: there may be something to rebuild
 	purges      chan struct{}    // room for one: purge levels have risen
@@ -159,7 +160,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	}
 	n := &Node{
 		opts: o, cfg: o.Config, log: o.Logger, ready: make(chan struct{}), done: make(chan struct{}),
-		failed: make(chan error, 1), exchange: make(chan ring.NodeID, exchangeQueue), drops: make(chan struct{}, 1),
+		failed: make(chan error, 1), drops: make(chan struct{}, 1),
 		rebuilds: make(chan struct{}, 1), purges: make(chan struct{}, 1),
 		scrub:     scrubbing{try: make(chan struct{}, 1)},
 		admission: admission.New(int64(o.Config.MaxInFlight), int64(o.Config.MaxInFlightBytes)),
@@ -324,7 +325,7 @@ func (n *Node) openRequests(undo *cleanup) error {
 		SlowWrite: n.cfg.SlowReplica, Hedge: n.hedgeAfter, Now: n.opts.Now, Clock: n.clock.Current,
 	})
 	undo.add(func() error { n.coordinator.Close(); return nil })
-	return errors.Join(n.openHints(), n.openForeground(), n.openRepairs(), n.openRounds(), n.openTasks())
+	return errors.Join(n.openHints(), n.openForeground(), n.openRepairs(), n.openRounds(), n.openTasks(), n.openSpread())
 }
 
 // Ready is closed when the node first takes requests.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,8 @@ type Network struct {
 	nodes map[netip.AddrPort]*Transport
 	cuts  map[link]bool
 	conns map[*conn]link
+
+	bytes atomic.Uint64
 }
 
 // link is one direction between two hosts. Ports don't matter: a broken cable knows none.
@@ -80,6 +83,9 @@ func (n *Network) SetDuplicate(p float64) {
 	defer n.mu.Unlock()
 	n.o.Duplicate = p
 }
+
+// Bytes counts what was sent so far, in packets and streams, lost or not.
+func (n *Network) Bytes() uint64 { return n.bytes.Load() }
 
 // twice says whether a packet is to arrive a second time.
 func (n *Network) twice() bool {
@@ -216,6 +222,11 @@ type conn struct {
 	net.Conn
 	network       *Network
 	local, remote net.Addr
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	c.network.bytes.Add(uint64(len(b)))
+	return c.Conn.Write(b)
 }
 
 func (c *conn) LocalAddr() net.Addr  { return c.local }

@@ -68,6 +68,7 @@ func (t *Transport) WriteTo(b []byte, addr string) (time.Time, error) {
 		return now, errClosed
 	}
 	b = slices.Clone(b)
+	t.network.bytes.Add(uint64(len(b)))
 	t.send(b, to)
 	if t.network.twice() {
 		t.send(slices.Clone(b), to)

@@ -59,34 +59,6 @@ func TestAllNodesMove(t *testing.T) {
 	})
 }
 
-// A peer's document is made durable when it comes, and that disk hangs. Gossip goes on: nobody takes the node for dead,
-// and it takes nobody for dead.
-func TestHangingDiskDoesNotHoldUpGossip(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		net, disk, hung := lan(), make(chan struct{}), 0
-		slow := startPeer(t, net, 1, peerOptions{merge: func([]byte) { hung++; <-disk }})
-		peers := []*peer{slow}
-		for i := 2; i <= 5; i++ {
-			peers = append(peers, startPeer(t, net, i, peerOptions{join: []string{hostAddr(1)}}))
-		}
-		defer stopPeers(peers)
-		defer close(disk)
-		eventually(t, 30*time.Second, "five nodes meet", func() bool { return allSee(peers, peers, Alive) })
-		for range 5 * 60 {
-			time.Sleep(time.Second)
-			if !allSee(peers, peers, Alive) {
-				t.Fatal("somebody is not alive to somebody while a disk hangs")
-			}
-		}
-		if hung != 1 {
-			t.Errorf("%d documents were taken, want one that hangs", hung)
-		}
-		if slow.Stats().DroppedDocuments == 0 {
-			t.Error("documents have queued up without a bound, or none came")
-		}
-	})
-}
-
 // Somebody starts a second node on a copy of a node's directory. The others go on with the one that they know, and count
 // what the copy says.
 func TestCopyOfANodeIsNotTakenForIt(t *testing.T) {

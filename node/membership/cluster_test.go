@@ -25,7 +25,6 @@ type peer struct {
 	clusterID atomic.Pointer[[]byte]
 	ready     atomic.Bool
 	stop      context.CancelFunc
-	merged    atomic.Pointer[string]
 }
 
 // peerOptions are what a test may want otherwise.
@@ -35,8 +34,6 @@ type peerOptions struct {
 	join      []string
 	stored    []string
 	at        int // the host's number, if not the node's
-	// merge takes peers' documents, if not the peer itself.
-	merge func([]byte)
 }
 
 var errForeign = errors.New("of another cluster")
@@ -61,9 +58,6 @@ func startPeer(t *testing.T, n *gossipnet.Network, i int, o peerOptions) *peer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.merge == nil {
-		o.merge = func(b []byte) { s := string(b); p.merged.Store(&s) }
-	}
 	p.detector = NewDetector(DetectorOptions{Self: p.id, Rand: rand.New(rand.NewPCG(uint64(i), 1))})
 	p.Membership, err = New(t.Context(), Options{
 		ID:          p.id,
@@ -72,8 +66,6 @@ func startPeer(t *testing.T, n *gossipnet.Network, i int, o peerOptions) *peer {
 		Transport:   transport,
 		Join:        o.join,
 		StoredPeers: func() []string { return o.stored },
-		LocalState:  func() []byte { return []byte(p.id.String()) },
-		MergeState:  o.merge,
 		Refuse:      p.refuse,
 		Detector:    p.detector,
 		Logger:      slog.New(slog.DiscardHandler),

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/proto"
@@ -20,31 +19,17 @@ type delegate Membership
 // NodeMeta returns this node's metadata.
 func (d *delegate) NodeMeta(int) []byte { return *d.meta.Load() }
 
-// NotifyMsg ignores user messages; GetBroadcasts has none: metadata and documents say it all.
+// NotifyMsg ignores user messages; GetBroadcasts has none: metadata says it all.
 func (d *delegate) NotifyMsg([]byte) {}
 
 // GetBroadcasts returns nothing.
 func (d *delegate) GetBroadcasts(int, int) [][]byte { return nil }
 
-// LocalState returns the cluster document.
-func (d *delegate) LocalState(bool) []byte {
-	if d.o.LocalState == nil {
-		return nil
-	}
-	return d.o.LocalState()
-}
+// LocalState returns nothing: whole exchanges carry each node's metadata, and in that the fingerprint of its document.
+func (d *delegate) LocalState(bool) []byte { return nil }
 
-// MergeRemoteState queues a peer's cluster document.
-func (d *delegate) MergeRemoteState(b []byte, _ bool) {
-	if d.o.MergeState == nil || len(b) == 0 {
-		return
-	}
-	select {
-	case d.documents <- slices.Clone(b):
-	default:
-		d.dropped.Add(1)
-	}
-}
+// MergeRemoteState ignores what nobody sends.
+func (d *delegate) MergeRemoteState([]byte, bool) {}
 
 // NotifyAlive decides on every node that gossip speaks of.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {

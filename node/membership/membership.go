@@ -15,10 +15,6 @@ import (
 	"github.com/starling-db/starling/ring"
 )
 
-// documentQueue bounds the peers' documents that wait for MergeState. More are dropped: the next whole
-// exchange brings them again.
-const documentQueue = 8
-
 // Membership is this node's part in gossip. It must be Closed.
 type Membership struct {
 	o     Options
@@ -31,12 +27,11 @@ type Membership struct {
 	// updates asks the announcer for a rebroadcast, leave for a goodbye.
 	updates   chan struct{}
 	leave     chan leaveRequest
-	documents chan []byte
 	rejoin    chan struct{}
 	// conflicted is how many more rounds this node speaks up because a peer still held its former address.
 	conflicted atomic.Int32
 
-	refused, conflicts, dropped, rejoined atomic.Uint64
+	refused, conflicts, rejoined atomic.Uint64
 
 	inbox inbox
 	table table
@@ -68,7 +63,6 @@ func New(ctx context.Context, o Options) (*Membership, error) {
 		guard:     newGuard(o.Transport, clusterLabel(o.Cluster), o.Logger),
 		updates:   make(chan struct{}, 1),
 		leave:     make(chan leaveRequest),
-		documents: make(chan []byte, documentQueue),
 		rejoin:    make(chan struct{}, 1),
 		announced: make(chan struct{}),
 	}
@@ -100,7 +94,6 @@ func (m *Membership) start(ip string, port int) error {
 	m.wg.Go(func() { m.dispatch(ctx) })
 	m.wg.Go(func() { m.announce(ctx) })
 	m.wg.Go(func() { m.rejoinLoop(ctx) })
-	m.wg.Go(func() { m.mergeLoop(ctx) })
 	return nil
 }
 
@@ -148,18 +141,6 @@ func (m *Membership) config(ip string, port int) *memberlist.Config {
 // Addr is the gossip address that others are told, IP and port.
 func (m *Membership) Addr() string { return m.addr }
 
-// mergeLoop keeps what may wait for a disk away from gossip's own goroutines.
-func (m *Membership) mergeLoop(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case document := <-m.documents:
-			m.o.MergeState(document)
-		}
-	}
-}
-
 // Close ends gossip without a goodbye (see Leave), and waits for every goroutine of ours. A probe that
 // memberlist has under way goes on for a probe interval or a few, unheard: it can't be waited for.
 func (m *Membership) Close() error {
@@ -182,8 +163,6 @@ type Stats struct {
 	// AddressConflicts counts claims of one node id by two addresses: a node that has moved, for a few
 	// seconds, or two that run on copies of one data directory.
 	AddressConflicts uint64
-	// DroppedDocuments counts peers' documents for which MergeState was too slow.
-	DroppedDocuments uint64
 	// Rejoins counts peers that were missing and have been reached.
 	Rejoins uint64
 }
@@ -196,7 +175,6 @@ func (m *Membership) Stats() Stats {
 		ExcessStreams:    m.guard.excess.Load(),
 		RefusedNodes:     m.refused.Load(),
 		AddressConflicts: m.conflicts.Load(),
-		DroppedDocuments: m.dropped.Load(),
 		Rejoins:          m.rejoined.Load(),
 	}
 }

@@ -71,10 +71,6 @@ type Options struct {
 	Join        []string
 	StoredPeers func() []string
 
-	// LocalState returns what is sent to a peer in a whole exchange, the cluster document; it must not
-	// wait. MergeState gets a peer's, on a goroutine of its own, so it may. Nil: nothing is exchanged.
-	LocalState func() []byte
-	MergeState func([]byte)
 	// Refuse says why a node is not to be let in, such as a foreign cluster id or a known name with another
 	// id. It runs under memberlist's lock: it must not wait and must not call Membership. Nil: all are
 	// let in.
@@ -129,9 +125,6 @@ func (o Options) Validate() error {
 	}
 	if o.Meta == nil {
 		return errors.New("membership: no metadata")
-	}
-	if (o.LocalState == nil) != (o.MergeState == nil) {
-		return errors.New("membership: LocalState and MergeState go together")
 	}
 	return checkMeta(o.ID, o.Meta())
 }
