@@ -269,16 +269,16 @@ func ExampleWithRequestID() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	var last *client.Written
 	for range 2 {
-		w, err := c.Put(ctx, "default", client.NewKey("order:17", ""), []byte("1 book"),
+		last, err = c.Put(ctx, "default", client.NewKey("order:17", ""), []byte("1 book"),
 			client.W(client.All), client.WithRequestID(id))
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println("versions:", w.Versions, "repeated:", w.Repeated)
 	}
+	fmt.Println("versions:", last.Versions, "repeated:", last.Repeated)
 	// Output:
-	// versions: 1 repeated: false
 	// versions: 1 repeated: true
 }
 

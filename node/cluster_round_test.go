@@ -179,7 +179,7 @@ func TestQuietRoundsCostLittle(t *testing.T) {
 	const partitions = 256 // more are a share of the same messages
 	c := besideOthers(t, testcluster.Options{Configure: func(i int, cfg *config.Config) {
 		roundsOften(i, cfg)
-		cfg.Partitions, cfg.RepairInterval = partitions, 4*time.Second
+		cfg.Partitions, cfg.RepairInterval = partitions, 8*time.Second
 	}})
 	for i := range 1000 {
 		c.put(i%c.Size(), &pb.PutRequest{
