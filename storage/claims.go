@@ -90,8 +90,12 @@ func (s *Store) ClaimOf(n int, token uint64) Claim {
 }
 
 // Claims lists all claims, by N and partition.
-func (s *Store) Claims() []Claim {
-	t := s.claims.table.Load()
+func (s *Store) Claims() []Claim { return s.claims.table.Load().list() }
+
+// ClaimsAt is Claims for 2^bits partitions, whatever number of them the claims were made for.
+func (s *Store) ClaimsAt(bits int) []Claim { return s.claims.table.Load().at(bits).list() }
+
+func (t *claimTable) list() []Claim {
 	if t == nil {
 		return nil
 	}
@@ -114,8 +118,8 @@ func Claimed(before, after Claim, s causal.State) causal.State {
 }
 
 // SetClaims replaces claims, at 2^bits partitions; one that is zero but for its place goes. They are in the log behind all
-// data that was merged before, and hold only when they are on disk: what they vouch for is there after a crash as well. Calls
-// of the same claim must not overlap.
+// data that was merged before, and hold only when they are on disk: what they vouch for is there after a crash as well. Claims
+// that were made for another number of partitions are rewritten for this one in the same batch. Calls must not overlap.
 func (s *Store) SetClaims(ctx context.Context, bits int, changed []Claim) error {
 	if bits < 0 || bits > LeafBits {
 		return fmt.Errorf("storage: 2^%d partitions", bits)
@@ -128,6 +132,11 @@ func (s *Store) SetClaims(ctx context.Context, bits int, changed []Claim) error 
 	}
 	defer s.gate.leave()
 	b := s.newBatch()
+	old := s.claims.table.Load()
+	next := old.at(bits)
+	if err := stageRegrained(b, old, next); err != nil {
+		return errors.Join(err, b.Close())
+	}
 	for _, c := range changed {
 		if err := stageClaim(b, bits, c); err != nil {
 			return errors.Join(err, b.Close())
@@ -146,7 +155,7 @@ func (s *Store) SetClaims(ctx context.Context, bits int, changed []Claim) error 
 	}
 	s.claims.changing.Lock()
 	defer s.claims.changing.Unlock()
-	s.claims.table.Store(s.claims.table.Load().with(bits, changed))
+	s.claims.table.Store(next.with(bits, changed))
 	return nil
 }
 
