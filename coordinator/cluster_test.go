@@ -39,6 +39,9 @@ type fakeNode struct {
 	health map[ring.NodeID]Health
 	actor  causal.Actor
 
+	epoch  *ring.Epoch // nil: the cluster's
+	learnt int         // epochs asked for
+
 	delay   time.Duration // of every message to it
 	down    bool          // refuses every message
 	silent  bool          // never answers
@@ -77,7 +80,8 @@ func newFakeCluster(t *testing.T, nodes int) *fakeCluster {
 func (n *fakeNode) cluster() Cluster {
 	return Cluster{
 		Self:  n.id,
-		Epoch: func() *ring.Epoch { return n.c.epoch },
+		Epoch: n.ring,
+		Learn: n.learn,
 		Health: func(id ring.NodeID) Health {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -95,12 +99,18 @@ func (n *fakeNode) replicas() Replicas {
 			if err := to.reach(ctx); err != nil {
 				return err
 			}
+			if err := to.fence(req.Epoch, req.Item, req.N); err != nil {
+				return err
+			}
 			to.merge(req.Item, req.State, req.HintFor)
 			return nil
 		}),
 		Read: n.messages.read(func(ctx context.Context, id ring.NodeID, req ReadRequest) (ReadReply, error) {
 			to := n.c.nodes[id]
 			if err := to.reach(ctx); err != nil {
+				return ReadReply{}, err
+			}
+			if err := to.fence(req.Epoch, req.Item, req.N); err != nil {
 				return ReadReply{}, err
 			}
 			s := to.state(req.Item)
@@ -115,6 +125,10 @@ func (n *fakeNode) replicas() Replicas {
 			if err := to.reach(ctx); err != nil {
 				return RangeReply{}, err
 			}
+			first := ring.Token(binary.BigEndian.Uint64(append(bytes.Clone(req.Start), make([]byte, 8)...)))
+			if err := to.fenceAt(req.Epoch, first, req.N); err != nil {
+				return RangeReply{}, err
+			}
 			return to.scan(req), nil
 		},
 		ItemOf: func(bucket uint64, key []byte) (causal.ItemKey, error) { return decodeItem(bucket, key), nil },
@@ -123,6 +137,52 @@ func (n *fakeNode) replicas() Replicas {
 			return nil
 		},
 	}
+}
+
+// ring is the epoch that the node has.
+func (n *fakeNode) ring() *ring.Epoch {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.epoch != nil {
+		return n.epoch
+	}
+	return n.c.epoch
+}
+
+// has gives the node an epoch of its own.
+func (n *fakeNode) has(e *ring.Epoch) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.epoch = e
+}
+
+// learn takes the epoch of another node, if that can be reached.
+func (n *fakeNode) learn(ctx context.Context, from ring.NodeID, _ uint64) error {
+	n.mu.Lock()
+	n.learnt++
+	n.mu.Unlock()
+	if err := n.c.nodes[from].reach(ctx); err != nil {
+		return err
+	}
+	n.has(n.c.nodes[from].ring())
+	return nil
+}
+
+var errStale = errors.New("stale")
+
+func (n *fakeNode) fence(planned uint64, item causal.ItemKey, replicas int) error {
+	return n.fenceAt(planned, ring.TokenOf(item.Bucket, item.Partition), replicas)
+}
+
+func (n *fakeNode) fenceAt(planned uint64, token ring.Token, replicas int) error {
+	e := n.ring()
+	switch e.Fence(planned, e.PartitionOf(token), replicas) {
+	case ring.Stale:
+		return &StaleError{Node: n.id, Epoch: e.Number, Err: errStale}
+	case ring.Learn:
+		return errors.New("not learnt")
+	}
+	return nil
 }
 
 // reach is a message's way to the node.

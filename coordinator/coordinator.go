@@ -50,7 +50,7 @@ const (
 	Down
 )
 
-// Cluster is the coordinator's view of the ring and of its peers. All functions are called on the
+// Cluster is the coordinator's view of the ring and of its peers. All functions but Learn are called on the
 // path of every request and must not block.
 type Cluster struct {
 	Self   ring.NodeID
@@ -60,6 +60,9 @@ type Cluster struct {
 	Latency func(ring.NodeID) time.Duration
 	// Late is told of each replica that let its budget pass.
 	Late func(ring.NodeID)
+	// Learn brings the ring of this node up to an epoch that another has, or to a later one; it returns by the deadline of
+	// ctx. Alone of these functions it may wait. Nil: what is learnt otherwise has to do.
+	Learn func(ctx context.Context, from ring.NodeID, epoch uint64) error
 }
 
 // Options tune a Coordinator.
@@ -108,6 +111,9 @@ func (o *Options) EnsureDefaults() {
 	o.Events.ensureDefaults()
 	if o.Cluster.Late == nil {
 		o.Cluster.Late = func(ring.NodeID) {}
+	}
+	if o.Cluster.Learn == nil {
+		o.Cluster.Learn = func(context.Context, ring.NodeID, uint64) error { return nil }
 	}
 }
 

@@ -32,7 +32,8 @@ type GetResult struct {
 // state from one, digests from the others. When they agree
 // it returns at once. When they differ it fetches the states, joins them, and sends the join to
 // those behind; it returns once N-R+1 owners hold it, so that no later read of a quorum goes back in time
-// (with R=1 it does not wait). Answers that come after the reply are compared too, and mended.
+// (with R=1 it does not wait). Answers that come after the reply are compared too, and mended. A read that its replicas refuse
+// because the owners have changed since it was planned is planned again.
 //
 // Errors are *QuorumError: ErrRefused, ErrTooFew, ErrNoOwner or ErrUnstable.
 func (c *Coordinator) Get(ctx context.Context, req GetRequest) (GetResult, error) {
@@ -40,6 +41,17 @@ func (c *Coordinator) Get(ctx context.Context, req GetRequest) (GetResult, error
 		return GetResult{}, err
 	}
 	defer c.running.Done()
+	for {
+		planned := c.Cluster.Epoch().Number
+		result, err := c.get(ctx, req)
+		if err == nil || !c.again(ctx, planned, err) {
+			return result, err
+		}
+	}
+}
+
+// get is one try, planned at one epoch.
+func (c *Coordinator) get(ctx context.Context, req GetRequest) (GetResult, error) {
 	pl := c.place(req.Item, req.N, nil)
 	list, owners := c.readers(pl, req.Strict)
 	plan := pl.getPlan(list, owners, req.R)

@@ -10,27 +10,16 @@ import (
 // join places a request in a move. Both layouts count: the owners of both come first, then those of the old one alone,
 // who hold the item, then those of the next alone, who may not have pulled it yet; then the fallbacks of either.
 //
-// Both layouts have the same number of partitions: planners keep it. Were that ever not so, an owner set of one could be
-// that of several in the other, and there would be no telling what a quorum is. Such an epoch has no places, so that
-// every request at it is refused.
+// Where the next layout has more partitions the epoch goes by those: each lies in one of the old layout, so that it has one
+// owner set on either side.
 func (pl *placement) join(n int) {
-	if pl.epoch.Next.Partitions() != pl.epoch.Base.Partitions() {
-		return
-	}
-	base, next := pl.epoch.Base.Owners(pl.partition, n), pl.epoch.Next.Owners(pl.partition, n)
+	base, next := pl.epoch.Owners(pl.partition, n), pl.epoch.NextOwners(pl.partition, n)
 	pl.n = max(len(base), len(next))
-	for _, both := range []bool{true, false} {
-		for _, id := range base {
-			if slices.Contains(next, id) == both {
-				pl.places = append(pl.places, id)
-			}
-		}
-	}
-	pl.add(next)
+	pl.places = pl.epoch.ActiveOwners(pl.partition, n)
 	pl.owners = len(pl.places)
 	pl.sides = []quorum.Side{pl.side(base), pl.side(next)}
-	pl.add(pl.epoch.Base.Guardians(pl.partition, n))
-	pl.add(pl.epoch.Next.Guardians(pl.partition, n))
+	pl.add(pl.epoch.Guardians(pl.partition, n))
+	pl.add(pl.epoch.NextGuardians(pl.partition, n))
 }
 
 // add appends the nodes that have no place yet.

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"testing"
@@ -319,24 +320,68 @@ func TestWhoCoordinatesInAMove(t *testing.T) {
 	})
 }
 
-// TestLayoutsOfDifferentPartitionsAreRefused: nobody could say whose quorum it is.
-func TestLayoutsOfDifferentPartitionsAreRefused(t *testing.T) {
+// TestAMoveThatCutsPartitions: an item's owners in the next layout are those of the part that it falls into.
+func TestAMoveThatCutsPartitions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m := newFakeMove(t, 6, 5, 0, 2)
-		members := []ring.Member{{ID: m.ids[0], Zone: "z", Weight: 1}, {ID: m.ids[1], Zone: "z", Weight: 1}}
-		other, err := ring.Plan(ring.PlanInput{Members: members, Partitions: 32, Replicas: 2, Version: 2})
+		m := newFakeMove(t, 8, 5, 2, 1)
+		cut, err := ring.Split(m.from, 32, 2)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.epoch = &ring.Epoch{Number: 1, Base: m.from, Next: other}
-		if _, err := m.base[0].coord.Get(t.Context(), m.read()); !errors.Is(err, ErrRefused) {
-			t.Errorf("get: %v", err)
+		var members []ring.Member
+		for _, id := range m.ids[2:] {
+			members = append(members, ring.Member{ID: id, Zone: "z", Weight: 1})
 		}
-		if _, err := m.base[0].coord.Put(t.Context(), m.write(0)); !errors.Is(err, ErrNotCoordinator) {
-			t.Errorf("put: %v", err)
+		next, err := ring.Plan(ring.PlanInput{Members: members, Partitions: 32, Replicas: 3, Version: 3, Previous: cut})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if r := m.base[0].coord.Route(m.item, 3, false); r.Owner || r.Guardian || len(r.Others) > 0 || r.Live > 0 {
-			t.Errorf("%+v", r)
+		if m.epoch, err = ring.Genesis(m.from).Begin(next); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 200 {
+			m.item.Partition = []byte{byte(i)}
+			token := ring.TokenOf(m.item.Bucket, m.item.Partition)
+			m.base = m.named(m.from.Owners(m.from.PartitionOf(token), 3))
+			m.next = m.named(next.Owners(next.PartitionOf(token), 3))
+			put(t, m.base[0], m.write(1))
+			synctest.Wait()
+			if base, next := holders(m.base, m.item, "b"), holders(m.next, m.item, "b"); base != 3 || next != 3 {
+				t.Fatalf("item %d: %d owners of the old layout and %d of the next hold it", i, base, next)
+			}
+			got, err := m.next[0].coord.Get(t.Context(), m.read())
+			if err != nil || !slices.Equal(values(got.State), []string{"b"}) {
+				t.Fatalf("item %d: %q, %v", i, values(got.State), err)
+			}
+		}
+	})
+}
+
+// TestAPageEndsWithItsPartition as its plan has it: partitions may have been cut since the caller looked.
+func TestAPageEndsWithItsPartition(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newFakeMove(t, 5, 5, 0, 3)
+		cut, err := ring.Split(m.from, 64, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.epoch, err = ring.Genesis(m.from).Begin(cut); err != nil {
+			t.Fatal(err)
+		}
+		_, whole := m.from.PartitionRange(0)
+		_, part := cut.PartitionRange(0)
+		behind := binary.BigEndian.AppendUint64(nil, uint64(part)+1)
+		for _, n := range m.nodes {
+			n.items[string(binary.BigEndian.AppendUint64(nil, 5))+"\x01x"] = mintOn(causal.State{}, 9, 2000, write(1, "in it", causal.Past{}))
+			n.items[string(behind)+"\x01x"] = mintOn(causal.State{}, 9, 2001, write(2, "behind it", causal.Past{}))
+		}
+		read := m.page(true)
+		read.Token, read.Start, read.End = 0, nil, binary.BigEndian.AppendUint64(nil, uint64(whole)+1)
+		for _, n := range m.nodes {
+			page, err := n.coord.Range(t.Context(), read)
+			if err != nil || len(page.Items) != 1 || !page.Done || page.Through != part {
+				t.Errorf("by %v: %+v, %v; want one item, done through %x", n.id, page, err, part)
+			}
 		}
 	})
 }

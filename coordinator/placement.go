@@ -26,17 +26,16 @@ type placement struct {
 
 // place plans a request; nodes in avoid count as down whatever their health.
 func (c *Coordinator) place(item causal.ItemKey, n int, avoid []ring.NodeID) *placement {
-	epoch := c.Cluster.Epoch()
-	token := ring.TokenOf(item.Bucket, item.Partition)
-	return c.placeAt(epoch, token, epoch.Base.PartitionOf(token), n, avoid)
+	return c.placeAt(ring.TokenOf(item.Bucket, item.Partition), n, avoid)
 }
 
-func (c *Coordinator) placeAt(epoch *ring.Epoch, token ring.Token, partition, n int, avoid []ring.NodeID) *placement {
-	pl := &placement{token: token, partition: partition, epoch: epoch, self: -1}
+func (c *Coordinator) placeAt(token ring.Token, n int, avoid []ring.NodeID) *placement {
+	epoch := c.Cluster.Epoch()
+	pl := &placement{token: token, partition: epoch.PartitionOf(token), epoch: epoch, self: -1}
 	if epoch.Joint() {
 		pl.join(n)
 	} else {
-		pl.places = epoch.Base.Guardians(partition, n)
+		pl.places = epoch.Guardians(pl.partition, n)
 		pl.n = min(n, len(pl.places))
 		pl.owners = pl.n
 	}

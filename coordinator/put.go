@@ -37,24 +37,44 @@ type PutResult struct {
 // Put mints a version on this node, which must be an owner of the item or, in a sloppy quorum, a
 // fallback while an owner is down, and sends the item's whole state to the other owners while the
 // own copy syncs. It returns once W owners, or stand-ins for distinct owners, have acknowledged; while
-// the partition moves, W of each of the two layouts.
+// the partition moves, W of each of the two layouts. A write that was planned at an epoch which is over by the time that it
+// reaches its replicas is planned again from nothing: it carries one request id, so what it left counts as the same write.
 //
 // A *QuorumError of kind ErrRefused means that nothing was written; of kind ErrUnknown, that the
-// write may still take effect, and that trying again with the same request id is safe. Errors of
-// Mint are returned as they are: nothing was written.
+// write may still take effect, and that trying again with the same request id is safe. It is ErrNotCoordinator too when
+// this node ceased to be one in the midst of it. Errors of Mint are returned as they are: nothing was written.
 func (c *Coordinator) Put(ctx context.Context, req PutRequest) (PutResult, error) {
 	if err := c.enter(); err != nil {
 		return PutResult{}, err
 	}
 	defer c.running.Done()
-	result, err := c.put(ctx, req, 0)
-	if late := tooLate(err); late != nil && ctx.Err() == nil {
-		// If that fails as well it may not say more than is known: the first version is there.
-		if again, failed := c.put(ctx, req, late.Floor); failed == nil {
-			return again, nil
+	var above causal.HLC
+	var unknown *QuorumError // the first try that left something
+	for {
+		planned := c.Cluster.Epoch().Number
+		result, err := c.put(ctx, req, above)
+		if err == nil {
+			return result, nil
 		}
+		if q, ok := errors.AsType[*QuorumError](err); ok && unknown == nil && errors.Is(q, ErrUnknown) {
+			unknown = q
+		}
+		if late := tooLate(err); late != nil && above == 0 && ctx.Err() == nil {
+			above = late.Floor
+			continue
+		}
+		if c.again(ctx, planned, err) {
+			continue
+		}
+		if unknown == nil {
+			return result, err
+		}
+		// What fails later may not say more than is known: the first version is there.
+		if errors.Is(err, ErrNotCoordinator) {
+			unknown.Err = err
+		}
+		return result, unknown
 	}
-	return result, err
 }
 
 // tooLate is the highest floor that kept replicas from taking the write, nil if none did.

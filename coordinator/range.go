@@ -3,7 +3,9 @@ package coordinator
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -20,8 +22,8 @@ type ReadRange struct {
 	Policy     causal.Policy
 	Strict     bool
 	Sync       bool
-	Token      ring.Token // of the partition key, or of any in the partition
-	Start, End []byte     // storage's range keys; End is exclusive
+	Token      ring.Token // of the partition key, or the one that Start begins with
+	Start, End []byte     // storage's range keys; End is exclusive, and cut to the end of the partition of the ring
 	Reverse    bool
 	LimitItems int   // live items to return, at least 1
 	Slack      int   // how many items more a replica is asked for, for what is deleted or expired; at least 16
@@ -35,6 +37,8 @@ type Page struct {
 	Items []RangeItem
 	Last  []byte
 	Done  bool
+	// Through is the last token of the partition that was read: Done speaks of the range up to it.
+	Through ring.Token
 	// AsOf as in a GetResult.
 	AsOf causal.HLC
 	quorum.Count
@@ -51,14 +55,28 @@ const replicaSlack = 16
 // Range reads one page from R replicas, in a move from R of each layout, and joins it item by item. A replica that stopped at its
 // limit says nothing of what lies behind, so the page ends at the nearest such end: a limit hides
 // nothing. Items in which the replicas differ are written back as by Get before the page is
-// returned. A page may hold fewer live items than asked for, even none, without being the last.
+// returned. A page may hold fewer live items than asked for, even none, without being the last. A page is planned again when
+// the owners have changed, as by Get.
 func (c *Coordinator) Range(ctx context.Context, req ReadRange) (Page, error) {
 	if err := c.enter(); err != nil {
 		return Page{}, err
 	}
 	defer c.running.Done()
-	epoch := c.Cluster.Epoch()
-	pl := c.placeAt(epoch, req.Token, epoch.Base.PartitionOf(req.Token), req.N, nil)
+	for {
+		planned := c.Cluster.Epoch().Number
+		page, err := c.readRange(ctx, req)
+		if err == nil || !c.again(ctx, planned, err) {
+			return page, err
+		}
+	}
+}
+
+// readRange is one try, planned at one epoch. Partitions may have been cut since the caller looked at the ring: what lies
+// behind the partition of the token has other owners, and is left to the next page.
+func (c *Coordinator) readRange(ctx context.Context, req ReadRange) (Page, error) {
+	pl := c.placeAt(req.Token, req.N, nil)
+	_, through := pl.epoch.PartitionRange(pl.partition)
+	req.End = cutEnd(req.End, through)
 	list, owners := c.readers(pl, req.Strict)
 	plan := pl.getPlan(list, owners, req.R)
 	if count, refused := plan.Refusal(); refused {
@@ -75,9 +93,21 @@ func (c *Coordinator) Range(ctx context.Context, req ReadRange) (Page, error) {
 	if err := run.settle(ctx, page.merged); err != nil {
 		return Page{}, err
 	}
+	page.Through = through
 	page.Count = run.tally.Count()
 	page.Trace = run.trace.done(page.Required, page.Received)
 	return page.Page, nil
+}
+
+// cutEnd is the end of a range that goes no further than a token. Range keys begin with their token, big-endian.
+func cutEnd(end []byte, through ring.Token) []byte {
+	if through == math.MaxUint64 {
+		return end
+	}
+	if behind := binary.BigEndian.AppendUint64(nil, uint64(through)+1); end == nil || bytes.Compare(end, behind) > 0 {
+		return behind
+	}
+	return end
 }
 
 type rangeRun struct {
@@ -195,6 +225,10 @@ func (r *rangeRun) settleItem(ctx context.Context, item mergedItem) error {
 	if tally.Verdict() != quorum.Conflict {
 		return nil
 	}
+	var causes []Cause
+	lost := func() error {
+		return &QuorumError{Op: "range", Kind: ErrUnstable, Count: tally.Count(), Causes: causes, Err: ctx.Err()}
+	}
 	todo := tally.Join(item.join.Digest())
 	done := make(chan writeDone, 2*len(r.list))
 	for {
@@ -206,17 +240,18 @@ func (r *rangeRun) settleItem(ctx context.Context, item mergedItem) error {
 		if v := tally.Verdict(); v == quorum.Stable {
 			return nil
 		} else if v == quorum.ReadLost {
-			return &QuorumError{Op: "range", Kind: ErrUnstable, Count: tally.Count(), Err: ctx.Err()}
+			return lost()
 		}
 		select {
 		case d := <-done:
 			if d.err != nil {
+				causes = append(causes, Cause{r.list[d.place].node.String(), d.err})
 				todo = tally.WriteFailed(d.place)
 			} else {
 				todo = tally.Wrote(d.place)
 			}
 		case <-ctx.Done():
-			return &QuorumError{Op: "range", Kind: ErrUnstable, Count: tally.Count(), Err: ctx.Err()}
+			return lost()
 		}
 	}
 }

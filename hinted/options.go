@@ -39,12 +39,16 @@ type Options struct {
 	// Up reports whether a target can be reached.
 	Up func(ring.NodeID) bool
 	// Send hands a batch to its target and returns one error per item: nil once the target has merged and
-	// fsynced it. It must return soon after ctx is done. Whether the target still owns an item at the present epoch, and
-	// whose quorum takes the state if not, is Send's to find out: Handoff.Hint names the epoch of the write.
+	// fsynced it. It must return soon after ctx is done. A hint whose owners have changed since it was written is not for
+	// its target any more: Send brings its state to the present owners, and returns nil once a quorum of them has it.
 	Send func(ctx context.Context, target ring.NodeID, batch []Handoff) []error
 	// Owns reports whether this node is an owner of the item. An owner keeps the record when its last hint is
 	// settled, a fallback drops it.
 	Owns func(storage.Key) bool
+	// Moved reports whether the owners of a hint's item have changed since the write that the hint is of, at an epoch that the
+	// hint names. Such hints are sent whether their target is up or not: it may be no owner any more, or gone for good, and
+	// what it was owed may be a copy that counted. Nil: they never change.
+	Moved func(storage.Hint) bool
 
 	// BytesPerSecond bounds what is sent to all targets together. 32 MiB/s.
 	BytesPerSecond int64
@@ -75,6 +79,9 @@ func (o *Options) EnsureDefaults() {
 	setDefault(&o.Interval, time.Second)
 	setDefault(&o.BackoffMin, 100*time.Millisecond)
 	setDefault(&o.BackoffMax, 10*time.Second)
+	if o.Moved == nil {
+		o.Moved = func(storage.Hint) bool { return false }
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

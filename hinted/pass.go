@@ -35,6 +35,8 @@ type progress struct {
 type pass struct {
 	*Replayer
 	target ring.NodeID
+	rings  uint64 // how often the ring had changed when it began
+	sweep  bool   // the target is not up: only hints that have moved are sent
 	progress
 	outcome
 }
@@ -108,11 +110,16 @@ func (p *pass) tolerate(err error) error {
 }
 
 // load reads the present states of the first of the hints, at least one, up to a batch's bytes. last is the last that it has
-// dealt with. Hints that can't be read are skipped; those with nothing behind them any more are removed.
+// dealt with. Hints that can't be read are skipped, and those that wait for their target; those with nothing behind them any more
+// are removed.
 func (p *pass) load(ctx context.Context, hints []storage.Hint) (batch []Handoff, last *storage.Hint, err error) {
 	var bytes int64
 	var gone []storage.Settlement
 	for i := range hints {
+		if p.sweep && !p.o.Moved(hints[i]) {
+			last = &hints[i]
+			continue
+		}
 		state, owed, err := p.o.Store.HintState(ctx, hints[i])
 		switch size := int64(state.Size()); {
 		case err != nil:
@@ -122,18 +129,18 @@ func (p *pass) load(ctx context.Context, hints []storage.Hint) (batch []Handoff,
 		case !owed:
 			gone = append(gone, storage.Settlement{Hint: hints[i]})
 		case len(batch) > 0 && bytes+size > p.o.BatchBytes:
-			return batch, last, p.sweep(ctx, gone)
+			return batch, last, p.discard(ctx, gone)
 		default:
 			bytes += size
 			batch = append(batch, Handoff{Hint: hints[i], State: state})
 		}
 		last = &hints[i]
 	}
-	return batch, last, p.sweep(ctx, gone)
+	return batch, last, p.discard(ctx, gone)
 }
 
-// sweep settles hints that were settled, or whose bucket was dropped, since they were listed.
-func (p *pass) sweep(ctx context.Context, gone []storage.Settlement) error {
+// discard settles hints that were settled, or whose bucket was dropped, since they were listed.
+func (p *pass) discard(ctx context.Context, gone []storage.Settlement) error {
 	_, errs := p.o.Store.SettleHints(ctx, gone)
 	return p.tolerate(errors.Join(errs...))
 }
@@ -144,7 +151,7 @@ func (p *pass) admit(ctx context.Context, batch []Handoff) error {
 	for _, h := range batch {
 		left += h.State.Size()
 	}
-	for p.o.Up(p.target) {
+	for p.sweep || p.o.Up(p.target) {
 		if left <= 0 {
 			return ctx.Err()
 		}

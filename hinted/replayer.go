@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -21,7 +22,9 @@ type Replayer struct {
 		sync.Mutex
 		targets map[ring.NodeID]bool // bounded by the nodes of the cluster
 	}
-	wake chan struct{} // has room for one: something is in woken
+	wake chan struct{} // has room for one: something is in woken, or the ring has changed
+
+	rings atomic.Uint64 // how often the ring has changed
 }
 
 // target is what the scheduler remembers of a node with hints. Touched by Run alone.
@@ -31,6 +34,8 @@ type target struct {
 	until    time.Time // left alone until then
 	corrupt  int64     // hints that its last whole pass could not read
 	progress progress  // handed to the pass that runs, and back
+	// swept is the change of the ring since which all its hints were looked at for those that have moved.
+	swept uint64
 }
 
 // New checks the options. The Replayer does nothing before Run.
@@ -44,7 +49,18 @@ func New(o Options) (*Replayer, error) {
 	burst := min(o.BatchBytes, max(o.BytesPerSecond/20, 1))
 	r.limit = rate.NewLimiter(rate.Limit(o.BytesPerSecond), int(burst))
 	r.woken.targets = make(map[ring.NodeID]bool)
+	r.rings.Store(1)
 	return r, nil
+}
+
+// RingChanged says that owners may have changed: the hints of targets that are not up are looked at as well, for those that
+// have moved. It never waits, and may be called before Run.
+func (r *Replayer) RingChanged() {
+	r.rings.Add(1)
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Wake says that a target has come up: its hints are sent now, whatever its backoff. It never waits, and may be called
@@ -91,7 +107,7 @@ func (r *Replayer) Run(ctx context.Context) error {
 // schedule starts a pass for each target that has hints, is up, and is not left alone, up to the limit. It returns the
 // time until the next of the others may start.
 func (r *Replayer) schedule(ctx context.Context, targets map[ring.NodeID]*target, results chan<- *pass, passes *sync.WaitGroup) time.Duration {
-	now, next := r.o.Now(), r.o.Interval
+	now, next, rings := r.o.Now(), r.o.Interval, r.rings.Load()
 	listed := make(map[ring.NodeID]bool)
 	for _, s := range r.o.Store.HintStats() {
 		id := ring.NodeID(s.Target)
@@ -101,14 +117,15 @@ func (r *Replayer) schedule(ctx context.Context, targets map[ring.NodeID]*target
 			t = &target{}
 			targets[id] = t
 		}
+		up := r.o.Up(id)
 		switch wait := t.until.Sub(now); {
-		case t.active || s.Items == 0 || !r.o.Up(id):
+		case t.active || s.Items == 0 || !up && t.swept == rings:
 		case wait > 0:
 			next = min(next, wait)
 		case r.count.active.Load() < int64(r.o.Targets):
 			t.active = true
 			r.count.active.Add(1)
-			p := &pass{Replayer: r, target: id, progress: t.progress}
+			p := &pass{Replayer: r, target: id, progress: t.progress, rings: rings, sweep: !up}
 			passes.Go(func() {
 				p.run(ctx)
 				r.count.active.Add(-1)
@@ -138,6 +155,9 @@ func (r *Replayer) finish(t *target, done *pass) {
 	}
 	if done.settled > 0 {
 		t.failures = 0
+	}
+	if done.whole && done.failed == 0 && done.err == nil {
+		t.swept = done.rings
 	}
 	if done.err == nil {
 		t.failures, t.until = 0, time.Time{}

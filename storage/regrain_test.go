@@ -13,8 +13,12 @@ import (
 // A cut and its end leave what tokens are claimed at as it was, or claim less; a crash at any time leaves one number of
 // partitions or the other.
 func TestClaimsAtOtherNumbersOfPartitions(t *testing.T) {
-	claim := func(p, floor, purge int) Claim { return Claim{N: 3, Partition: p, Floor: causal.HLC(floor), PurgeLevel: causal.HLC(purge)} }
-	again := func(p, purge int) Claim { return Claim{N: 3, Partition: p, PurgeLevel: causal.HLC(purge), Rebuilding: true} }
+	claim := func(p, floor, purge int) Claim {
+		return Claim{N: 3, Partition: p, Floor: causal.HLC(floor), PurgeLevel: causal.HLC(purge)}
+	}
+	again := func(p, purge int) Claim {
+		return Claim{N: 3, Partition: p, PurgeLevel: causal.HLC(purge), Rebuilding: true}
+	}
 	for name, c := range map[string]struct {
 		from, to     int
 		before, want []Claim
