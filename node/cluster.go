@@ -35,7 +35,7 @@ func (s *clusterService) Status(ctx context.Context, req *pb.StatusRequest) (*pb
 		Cluster: snap.Cluster, NodeId: n.id[:], Version: Version, ServerTimeMs: n.clock.Physical().UnixMilli(),
 	}
 	if snap.Founded() {
-		resp.ClusterId, resp.Epoch, resp.Partitions = snap.ClusterID[:], snap.Epoch.Number, uint32(snap.Epoch.Base.Partitions())
+		resp.ClusterId, resp.Epoch, resp.Partitions = snap.ClusterID[:], snap.Epoch.Number, uint32(snap.Epoch.Partitions())
 	}
 	told := n.ownAccount(true)
 	if !req.GetLocal() {
@@ -140,7 +140,7 @@ func (s *clusterService) Ring(_ context.Context, req *pb.RingRequest) (*pb.RingR
 	return resp, nil
 }
 
-// Locate tells where an item lives.
+// Locate tells where an item lives, in a move by both layouts.
 func (s *clusterService) Locate(_ context.Context, req *pb.LocateRequest) (*pb.LocateResponse, error) {
 	b, err := s.n.bucket(req.GetBucket())
 	if err != nil {
@@ -152,13 +152,13 @@ func (s *clusterService) Locate(_ context.Context, req *pb.LocateRequest) (*pb.L
 	}
 	epoch := s.n.epoch()
 	token := tokenOf(item)
-	p := epoch.Base.PartitionOf(token)
+	p := epoch.PartitionOf(token)
 	resp := &pb.LocateResponse{Token: uint64(token), Partition: uint32(p), Epoch: epoch.Number, N: uint32(b.N)}
-	for _, id := range epoch.Base.Preference(p) {
+	for _, id := range epoch.Preference(p, b.N) {
 		a := s.n.attributes(id)
 		resp.Preference = append(resp.Preference, &pb.Placement{
 			Id: id[:], Name: a.Name, Zone: a.Zone, Liveness: s.n.liveness(id),
-			Owner: epoch.Base.IsOwner(p, b.N, id), Guardian: epoch.Base.IsGuardian(p, b.N, id),
+			Owner: epoch.IsOwner(p, b.N, id), Guardian: epoch.IsGuardian(p, b.N, id),
 		})
 	}
 	return resp, nil

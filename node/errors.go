@@ -109,6 +109,9 @@ func writeError(err error) error {
 	if late, ok := errors.AsType[*storage.BelowFloorError](err); ok {
 		return &coordinator.TooLateError{Floor: late.Floor, Err: err}
 	}
+	if _, stale := errors.AsType[*coordinator.StaleError](err); stale {
+		return err
+	}
 	f, ok := errors.AsType[*fault](err)
 	if !ok || f.metadata[belowFloor] == "" {
 		return err

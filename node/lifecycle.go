@@ -190,9 +190,12 @@ func (n *Node) leavePhase() bool {
 // onState is told of every change of the cluster's document.
 func (n *Node) onState() {
 	n.members.UpdateMeta()
-	select {
-	case n.drops <- struct{}{}:
-	default:
+	notify(n.drops)
+	if epoch := n.epochNumber(); n.ringSeen.Swap(epoch) != epoch {
+		n.hints.RingChanged()
+		n.rounds.Wake()
+		notify(n.rebuilds)
+		n.scrub.mendSoon()
 	}
 }
 
@@ -316,13 +319,13 @@ func (n *Node) dropLoop(ctx context.Context) {
 func (n *Node) openHints() error {
 	var err error
 	n.hints, err = hinted.New(hinted.Options{
-		Store: n.store, Up: func(id ring.NodeID) bool { return n.healthOf(id) == coordinator.Up }, Send: n.handOver, Owns: n.owns, BytesPerSecond: int64(n.cfg.HintRate),
+		Store: n.store, Up: func(id ring.NodeID) bool { return n.healthOf(id) == coordinator.Up }, Send: n.handOver, Owns: n.owns, Moved: n.moved, BytesPerSecond: int64(n.cfg.HintRate),
 		Now: n.opts.Now, Logger: n.log,
 	})
 	return err
 }
 
-// owns reports whether this node is an owner of an item, at its bucket's N. What it owns stays when its hints are
+// owns reports whether this node is an owner of an item, at its bucket's N, in a move in either layout. What it owns stays when its hints are
 // settled. An unknown bucket's item stays, too: it may be one that this node has yet to hear of.
 func (n *Node) owns(k storage.Key) bool {
 	snap := n.state.Snapshot()
@@ -330,7 +333,7 @@ func (n *Node) owns(k storage.Key) bool {
 	if !ok || !snap.Founded() {
 		return true
 	}
-	return snap.Epoch.Base.IsOwner(snap.Epoch.Base.PartitionOf(ring.Token(k.Token)), b.N, n.id)
+	return snap.Epoch.IsOwner(snap.Epoch.PartitionOf(ring.Token(k.Token)), b.N, n.id)
 }
 
 // Close drains and stops the node: no new requests, those that run end or ctx does, others are told, and the

@@ -142,7 +142,7 @@ func (n *Node) mend(ctx context.Context, k storage.Key) (bool, error) {
 		m.Drop = true // the damage is in the key: no item has this one, and nobody looks here
 		return n.store.Mend(ctx, m)
 	}
-	owners := snap.Epoch.Base.Owners(snap.Epoch.Base.PartitionOf(ring.Token(k.Token)), b.N)
+	owners := snap.Epoch.ActiveOwners(snap.Epoch.PartitionOf(ring.Token(k.Token)), b.N) // in a move what either layout holds
 	others := slices.DeleteFunc(slices.Clone(owners), func(id ring.NodeID) bool { return id == n.id })
 	m.Drop = len(others) == len(owners)
 	if len(others) == 0 {

@@ -113,9 +113,12 @@ type Node struct {
 	unready     sync.Map // ring.NodeID -> time.Time: since when a node says that it takes no requests
 	sealed      atomic.Pointer[causal.Sealer]
 	spread      *spread.Spreader
-	drops       chan struct{}    // room for one: buckets may have been dropped
-	rebuilds    chan struct{}    // room for one: there may be something to rebuild
-	purges      chan struct{}    // room for one: purge levels have risen
+	learning    learning
+	cleared     cleared
+	ringSeen    atomic.Uint64 // the epoch that onState saw last
+	drops       chan struct{} // room for one: buckets may have been dropped
+	rebuilds    chan struct{} // room for one: there may be something to rebuild
+	purges      chan struct{} // room for one: purge levels have risen
 
 	clientSrv, peerSrv *grpc.Server
 	httpSrv            *telemetry.Server
@@ -161,7 +164,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{
 		opts: o, cfg: o.Config, log: o.Logger, ready: make(chan struct{}), done: make(chan struct{}),
 		failed: make(chan error, 1), drops: make(chan struct{}, 1),
-		rebuilds: make(chan struct{}, 1), purges: make(chan struct{}, 1),
+		rebuilds: make(chan struct{}, 1), purges: make(chan struct{}, 1), learning: learning{turn: make(chan struct{}, 1)},
 		scrub:     scrubbing{try: make(chan struct{}, 1)},
 		admission: admission.New(int64(o.Config.MaxInFlight), int64(o.Config.MaxInFlightBytes)),
 		pace:      pace.NewGate(pace.Options{Min: minPace, Start: startPace, Max: o.Config.MaxInFlight}, o.Now),
@@ -313,7 +316,7 @@ func (n *Node) openRequests(undo *cleanup) error {
 	p := peers{n}
 	n.coordinator = coordinator.New(coordinator.Options{
 		Cluster: coordinator.Cluster{
-			Self: n.id, Epoch: n.epoch, Health: n.healthOf, Latency: n.detector.Latency, Late: n.late,
+			Self: n.id, Epoch: n.epoch, Health: n.healthOf, Latency: n.detector.Latency, Late: n.late, Learn: n.learn,
 		},
 		Replicas: coordinator.Replicas{
 			Mint: n.local().mint, Write: p.write, Read: p.read, Range: p.scan, ItemOf: itemOf, Owe: n.local().owe,

@@ -25,11 +25,10 @@ func (n *Node) partitionLags(why reasons) []*pb.PartitionLag {
 	}
 	shift := 64 - n.partitionBits()
 	var out []*pb.PartitionLag
-	layout := snap.Epoch.Base
 	for _, count := range n.replicaCounts() {
-		for i := range layout.Partitions() {
-			if !layout.IsOwner(i, count, n.id) {
-				continue // where only claims are left, no round raises them any more
+		for i := range snap.Epoch.Partitions() {
+			if !slices.Contains(snap.Epoch.Owners(i, count), n.id) {
+				continue // no round raises claims where only those are left, or where this node will be an owner once a move ends
 			}
 			p := antientropy.Part{N: count, Partition: i}
 			out = append(out, &pb.PartitionLag{

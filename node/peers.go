@@ -50,7 +50,7 @@ func (p peers) came(id ring.NodeID, req *pb.PeerRequest, start time.Time, reply 
 		p.n.detector.Report(id, outcome, end.Sub(start))
 	}
 	if refused, ok := errors.AsType[*transport.PeerError](err); ok {
-		return nil, faultOf(refused.Err)
+		return nil, p.n.staleFrom(id, faultOf(refused.Err))
 	}
 	return reply, err
 }

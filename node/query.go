@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"math"
 
 	"google.golang.org/grpc"
 
@@ -177,9 +178,8 @@ func (s *kvService) Scan(req *pb.ScanRequest, stream grpc.ServerStreamingServer[
 	if err != nil {
 		return err
 	}
-	scan := &scan{n: n, bucket: b, read: read, keysOnly: req.GetKeysOnly(), left: req.GetLimit(), layout: n.epoch().Base, send: stream.Send}
+	scan := &scan{n: n, bucket: b, read: read, keysOnly: req.GetKeysOnly(), left: req.GetLimit(), send: stream.Send}
 	scan.mark = scanMark(b.ID)
-	first := 0
 	if len(req.GetResumeToken()) > 0 {
 		last, err := openToken(scan.mark, req.GetResumeToken())
 		if err != nil {
@@ -189,35 +189,34 @@ func (s *kvService) Scan(req *pb.ScanRequest, stream grpc.ServerStreamingServer[
 			return invalid(pb.Reason_REASON_INVALID_PAGE_TOKEN, "the resume token holds no position")
 		}
 		scan.last = last
-		first = scan.layout.PartitionOf(ring.Token(binary.BigEndian.Uint64(last)))
+		scan.from = ring.Token(binary.BigEndian.Uint64(last))
 	}
-	for p := first; p < scan.layout.Partitions(); p++ {
-		if more, err := scan.partition(ctx, p); err != nil || !more {
+	for {
+		if more, err := scan.partition(ctx); err != nil || !more {
 			return err
 		}
 	}
-	return nil
 }
 
-// scan is one scan on its way round the ring.
+// scan is one scan on its way round the ring. It goes from token to token: how many partitions the ring has, and whose they are,
+// may change while it is on its way.
 type scan struct {
 	n        *Node
 	bucket   *state.Bucket
 	read     coordinator.ReadRange
-	layout   *ring.Layout
 	mark     []byte
 	keysOnly bool
-	left     uint64 // items that may still be sent; 0 with no limit, too
-	last     []byte // the last key that was read before; nil from the start
+	left     uint64     // items that may still be sent; 0 with no limit, too
+	from     ring.Token // where the next partition begins, or is gone on with
+	last     []byte     // the last key that was read before; nil from the start
 	send     func(*pb.ScanResponse) error
 }
 
-// partition sends what one partition of the ring holds; more is false when the limit is reached.
-func (s *scan) partition(ctx context.Context, p int) (more bool, err error) {
-	first, last := s.layout.PartitionRange(p)
+// partition sends what one partition of the ring holds from here on; more is false when the limit is reached, or the end.
+func (s *scan) partition(ctx context.Context) (more bool, err error) {
 	read := s.read
-	read.Token = first
-	read.Start, read.End = storage.PartitionBounds(uint64(first), uint64(last))
+	read.Token = s.from
+	read.Start, read.End = storage.PartitionBounds(uint64(s.from), math.MaxUint64)
 	if s.last != nil {
 		resume(&read, s.last)
 		s.last = nil
@@ -237,13 +236,13 @@ func (s *scan) partition(ctx context.Context, p int) (more bool, err error) {
 		}
 		position := page.Last
 		if page.Done {
-			position = binary.BigEndian.AppendUint64(nil, uint64(last))
+			position = binary.BigEndian.AppendUint64(nil, uint64(page.Through))
 			position = append(position, 0xff, 0xff) // behind every key of the last token
 		}
 		if len(items) == 0 { // all deleted or expired here: more at once, and the client hears how far it has come
 			read.Slack = min(max(2*read.Slack, read.LimitItems), maxQueryLimit)
 		}
-		resp := &pb.ScanResponse{Items: items, ResumeToken: sealToken(s.mark, position), Progress: s.progress(position, p, page.Done)}
+		resp := &pb.ScanResponse{Items: items, ResumeToken: sealToken(s.mark, position), Progress: progress(position, page)}
 		if err := s.send(resp); err != nil {
 			return false, err
 		}
@@ -253,9 +252,11 @@ func (s *scan) partition(ctx context.Context, p int) (more bool, err error) {
 			}
 		}
 		if page.Done {
-			return true, nil
+			s.from = page.Through + 1
+			return page.Through < math.MaxUint64, nil
 		}
 		resume(&read, page.Last)
+		read.Token = ring.Token(binary.BigEndian.Uint64(page.Last)) // in another partition, if it has been cut meanwhile
 	}
 }
 
@@ -265,9 +266,9 @@ func (s *scan) page(ctx context.Context, read coordinator.ReadRange) (coordinato
 	return s.n.coordinator.Range(ctx, read)
 }
 
-func (s *scan) progress(position []byte, p int, done bool) float64 {
-	if done {
-		return float64(p+1) / float64(s.layout.Partitions())
+func progress(position []byte, page coordinator.Page) float64 {
+	if page.Done {
+		return (float64(page.Through) + 1) / (1 << 64)
 	}
 	return float64(binary.BigEndian.Uint64(position)) / (1 << 64)
 }

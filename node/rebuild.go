@@ -45,17 +45,17 @@ func (n *Node) rebuild(ctx context.Context, going map[antientropy.Part]*antientr
 	if n.store.TreesSuspect() {
 		return // a comparison might miss something
 	}
-	layout := n.epoch().Base
+	epoch := n.epoch()
 	counts := n.replicaCounts()
 	sources := make(map[ring.NodeID][]antientropy.Part)
 	var idle []antientropy.Part
-	for _, c := range n.store.Claims() {
+	for _, c := range n.store.ClaimsAt(n.partitionBits()) {
 		part := antientropy.Part{N: c.N, Partition: c.Partition}
 		if !c.Rebuilding {
 			delete(going, part)
 			continue
 		}
-		if !slices.Contains(counts, c.N) || !layout.IsOwner(c.Partition, c.N, n.id) {
+		if !slices.Contains(counts, c.N) || !epoch.IsOwner(c.Partition, c.N, n.id) {
 			delete(going, part)
 			idle = append(idle, part)
 			continue
@@ -63,8 +63,8 @@ func (n *Node) rebuild(ctx context.Context, going map[antientropy.Part]*antientr
 		if going[part] == nil || going[part].Level() != c.PurgeLevel {
 			going[part] = antientropy.NewRebuild(c.PurgeLevel)
 		}
-		for _, id := range layout.Owners(part.Partition, part.N) {
-			if id != n.id && going[part].Lacks(id) {
+		for _, id := range rebuildFrom(epoch, part, n.id) {
+			if going[part].Lacks(id) {
 				sources[id] = append(sources[id], part)
 			}
 		}
@@ -135,14 +135,23 @@ func (n *Node) pull(ctx context.Context, id ring.NodeID, count int, parts []anti
 	return nil
 }
 
+// rebuildFrom are the other owners that a part is rebuilt from: in a move those of the old layout, who have it all, by an owner of
+// the next alone those of that, whom it shares the part with.
+func rebuildFrom(epoch *ring.Epoch, p antientropy.Part, self ring.NodeID) []ring.NodeID {
+	owners := epoch.Owners(p.Partition, p.N)
+	if !slices.Contains(owners, self) {
+		owners = epoch.NextOwners(p.Partition, p.N)
+	}
+	return slices.DeleteFunc(slices.Clone(owners), func(id ring.NodeID) bool { return id == self })
+}
+
 // endRebuilds lets those vouch again that were compared with all others.
 func (n *Node) endRebuilds(ctx context.Context, going map[antientropy.Part]*antientropy.Rebuild) {
-	layout := n.epoch().Base
+	epoch := n.epoch()
 	floors := make(map[antientropy.Part][2]causal.HLC)
 	var ended []antientropy.Part
 	for p, r := range going {
-		others := slices.DeleteFunc(slices.Clone(layout.Owners(p.Partition, p.N)), func(id ring.NodeID) bool { return id == n.id })
-		if floor, level, ok := r.Ended(others); ok {
+		if floor, level, ok := r.Ended(rebuildFrom(epoch, p, n.id)); ok {
 			floors[p] = [2]causal.HLC{floor, level}
 			ended = append(ended, p)
 		}

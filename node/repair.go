@@ -130,14 +130,15 @@ func (n *Node) compareWith() []ring.NodeID {
 // sharedWith is what this node and another own together.
 func (n *Node) sharedWith(id ring.NodeID) antientropy.Plan { return n.shared(n.id, id) }
 
-// shared is what two nodes own together.
+// shared is what two nodes own together, in a move by the old layout or by the next one: what an owner of the old one alone and
+// one of the next alone have in common is the business of those who pull.
 func (n *Node) shared(one, other ring.NodeID) antientropy.Plan {
 	snap := n.state.Snapshot()
 	if !snap.Founded() {
 		return antientropy.Plan{}
 	}
-	layout := snap.Epoch.Base
-	plan := antientropy.Plan{Epoch: snap.Epoch.Number, PartitionBits: bits.Len(uint(layout.Partitions())) - 1}
+	epoch := snap.Epoch
+	plan := antientropy.Plan{Epoch: epoch.Number, PartitionBits: bits.Len(uint(epoch.Partitions())) - 1}
 	byN := make(map[int]*antientropy.Share)
 	for _, b := range snap.Buckets() {
 		if byN[b.N] == nil {
@@ -151,8 +152,8 @@ func (n *Node) shared(one, other ring.NodeID) antientropy.Plan {
 			b, _ := snap.BucketByID(bucket)
 			share.Policies = append(share.Policies, b.Policy)
 		}
-		for p := range layout.Partitions() {
-			if layout.IsOwner(p, count, one) && layout.IsOwner(p, count, other) {
+		for p := range epoch.Partitions() {
+			if epoch.Shares(p, count, one, other) {
 				share.Partitions = append(share.Partitions, p)
 			}
 		}
@@ -378,21 +379,22 @@ func comparedWrong(err error) error {
 	return err
 }
 
-// compared is what a peer's question is about, if both are owners of the partition at the epoch that it was planned at.
+// compared is what a peer's question is about, if both are owners of the partition at the epoch that it was planned at. That has
+// to be this node's own: at another one the number of a partition may mean another range.
 func (s peerService) compared(from ring.NodeID, epoch uint64, n uint32, bucket uint64, partitions ...int) (antientropy.Plan, antientropy.Share, error) {
+	now := s.n.epoch()
+	if err := s.n.sameEpoch(now, epoch); err != nil {
+		return antientropy.Plan{}, antientropy.Share{}, err
+	}
 	plan := s.n.sharedWith(from).Only(bucket)
 	i := slices.IndexFunc(plan.Shares, func(share antientropy.Share) bool { return share.N == int(n) })
 	if i < 0 {
 		return plan, antientropy.Share{}, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "nothing is shared at N=%d in bucket %x (0: any)", n, bucket)
 	}
 	share := plan.Shares[i]
-	now := s.n.epoch()
 	for _, p := range partitions {
-		if p < 0 || p >= now.Base.Partitions() {
-			return plan, share, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "partition %d of %d", p, now.Base.Partitions())
-		}
-		if err := s.n.local().fence(now, epoch, p, int(n)); err != nil {
-			return plan, share, err
+		if p < 0 || p >= now.Partitions() {
+			return plan, share, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "partition %d of %d", p, now.Partitions())
 		}
 		if _, ok := slices.BinarySearch(share.Partitions, p); !ok {
 			return plan, share, &fault{code: codes.FailedPrecondition, reason: pb.Reason_REASON_INVALID_ARGUMENT,

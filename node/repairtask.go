@@ -72,7 +72,7 @@ func (r *repair) read(req *pb.StartRepairRequest) (arguments []task.Argument, er
 		r.bucket = b.ID
 		arguments = append(arguments, task.Argument{Name: "bucket", Value: name})
 	}
-	if all := r.n.epoch().Base.Partitions(); len(req.GetPartitions()) > 0 {
+	if all := r.n.epoch().Partitions(); len(req.GetPartitions()) > 0 {
 		if len(req.GetPartitions()) > all {
 			return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "%d partitions are named, and there are %d", len(req.GetPartitions()), all)
 		}

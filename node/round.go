@@ -69,21 +69,22 @@ func (n *Node) leads() antientropy.Lead {
 	if !snap.Founded() || snap.Epoch.Joint() {
 		return antientropy.Lead{}
 	}
-	layout := snap.Epoch.Base
-	out := antientropy.Lead{Epoch: snap.Epoch.Number}
+	epoch := snap.Epoch
+	out := antientropy.Lead{Epoch: epoch.Number}
 	up := make(map[ring.NodeID]bool)
-	for _, m := range layout.Members() {
+	for _, m := range snap.Members() {
 		up[m.ID] = m.ID == n.id || n.healthOf(m.ID) == coordinator.Up
 	}
 	for _, count := range n.replicaCounts() {
-		for p := range layout.Partitions() {
-			owners := layout.Owners(p, count)
+		for p := range epoch.Partitions() {
+			owners := epoch.Owners(p, count)
 			first := slices.IndexFunc(owners, func(id ring.NodeID) bool { return up[id] })
 			if first < 0 || owners[first] != n.id {
 				continue
 			}
+			part := antientropy.Part{N: count, Partition: p}
 			out.Parts = append(out.Parts, antientropy.Seats{
-				Part: antientropy.Part{N: count, Partition: p}, Owners: owners, Guardians: layout.Guardians(p, count),
+				Part: part, Owners: owners, Guardians: n.cleared.guardians(epoch, part, snap.Members()),
 			})
 		}
 	}
@@ -96,6 +97,10 @@ func (n *Node) attest(ctx context.Context, epoch uint64, m *pb.Attest) (*pb.Atte
 	if m.GetThrough() == 0 {
 		return out, nil
 	}
+	now := n.epoch()
+	if err := n.sameEpoch(now, epoch); err != nil {
+		return nil, err
+	}
 	parts, err := n.partsOf(m.GetParts())
 	if err != nil {
 		return nil, err
@@ -107,13 +112,10 @@ func (n *Node) attest(ctx context.Context, epoch uint64, m *pb.Attest) (*pb.Atte
 	if through >= at {
 		return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "a round at %v through %v", at, through)
 	}
-	now := n.epoch()
 	places := make(map[antientropy.Part]int, len(parts))
 	for i, p := range parts {
-		if err := n.local().fence(now, epoch, p.Partition, p.N); err != nil {
-			return nil, err
-		}
-		if now.Joint() || !now.Base.IsGuardian(p.Partition, p.N, n.id) {
+		// After the first epoch whoever is a member attests: it may have been a guardian.
+		if now.Joint() || now.Number == 0 && !now.IsGuardian(p.Partition, p.N, n.id) {
 			return nil, &fault{code: codes.FailedPrecondition, reason: pb.Reason_REASON_INVALID_ARGUMENT,
 				message: fmt.Sprintf("this node is no guardian of partition %d at N=%d, or the ring changes", p.Partition, p.N)}
 		}
@@ -152,7 +154,7 @@ func (n *Node) hintedParts(ctx context.Context, h causal.HLC, parts map[antientr
 		if !known {
 			return antientropy.Part{}, false
 		}
-		return antientropy.Part{N: b.N, Partition: snap.Epoch.Base.PartitionOf(ring.Token(token))}, true
+		return antientropy.Part{N: b.N, Partition: snap.Epoch.PartitionOf(ring.Token(token))}, true
 	}
 	want := func(bucket, token uint64) bool {
 		if snap.Dropped(bucket) {
@@ -175,8 +177,12 @@ func (n *Node) hintedParts(ctx context.Context, h causal.HLC, parts map[antientr
 	return hinted, err
 }
 
-// raiseFloors is the end of a round for an owner.
+// raiseFloors is the end of a round for an owner. If the ring has changed since the round began it came to nothing.
 func (n *Node) raiseFloors(ctx context.Context, epoch uint64, m *pb.RaiseFloors) error {
+	now := n.epoch()
+	if err := n.sameEpoch(now, epoch); err != nil {
+		return err
+	}
 	parts, err := n.partsOf(m.GetParts())
 	if err != nil {
 		return err
@@ -191,12 +197,8 @@ func (n *Node) raiseFloors(ctx context.Context, epoch uint64, m *pb.RaiseFloors)
 		return invalid(pb.Reason_REASON_INVALID_ARGUMENT, "a floor of %v, and this node has attested %v", through, n.store.Attested())
 	}
 	levels := make(map[antientropy.Part]causal.HLC, len(parts))
-	now := n.epoch()
 	for i, p := range parts {
-		if err := n.local().fence(now, epoch, p.Partition, p.N); err != nil {
-			return err
-		}
-		if now.Joint() || !now.Base.IsOwner(p.Partition, p.N, n.id) {
+		if now.Joint() || !now.IsOwner(p.Partition, p.N, n.id) {
 			return &fault{code: codes.FailedPrecondition, reason: pb.Reason_REASON_INVALID_ARGUMENT,
 				message: fmt.Sprintf("this node is no owner of partition %d at N=%d, or the ring changes", p.Partition, p.N)}
 		}
@@ -241,6 +243,9 @@ func (p peers) rounds() antientropy.RoundPeer {
 			out := antientropy.Attestation{Process: reply.GetProcess(), Hinted: ints(reply.GetHinted()), Rebuilding: ints(reply.GetRebuilding())}
 			for _, f := range reply.GetFloors() {
 				out.Floors = append(out.Floors, causal.HLC(f))
+			}
+			if err == nil {
+				n.cleared.attested(epoch, id, parts, out.Hinted)
 			}
 			return out, err
 		},

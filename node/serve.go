@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/coordinator"
 	"github.com/starling-db/starling/hinted"
 	"github.com/starling-db/starling/internal/frames"
 	"github.com/starling-db/starling/internal/transport"
@@ -20,6 +21,7 @@ import (
 	"github.com/starling-db/starling/node/telemetry"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 	"github.com/starling-db/starling/ring"
+	"github.com/starling-db/starling/storage"
 )
 
 // Bounds of the client port.
@@ -115,16 +117,20 @@ type boundStream struct {
 // Context ends with the stream or with the node.
 func (s boundStream) Context() context.Context { return s.ctx }
 
-// handOver sends hints to their owner, over the bulk stream, and reports what became of each.
+// handOver brings hints to where they belong, and reports what became of each.
 func (n *Node) handOver(ctx context.Context, target ring.NodeID, batch []hinted.Handoff) []error {
 	errs := make([]error, len(batch))
 	eachOf(len(batch), func(i int) { errs[i] = n.handOne(ctx, target, batch[i]) })
 	return errs
 }
 
+// handOne sends a hint to its target, over the bulk stream, named with the epoch by which that is still one of the owners that
+// the write was planned for: if it is not by the target's own epoch, that refuses. Where the owners have changed since the write
+// the state is brought to a quorum of the present ones instead, whatever part the target plays by now.
 func (n *Node) handOne(ctx context.Context, target ring.NodeID, h hinted.Handoff) error {
-	b, ok := n.state.Snapshot().BucketByID(h.Hint.Key.Bucket)
-	if n.state.Snapshot().Dropped(h.Hint.Key.Bucket) {
+	snap := n.state.Snapshot()
+	b, ok := snap.BucketByID(h.Hint.Key.Bucket)
+	if snap.Dropped(h.Hint.Key.Bucket) {
 		return nil // nobody is owed anything of it
 	}
 	if !ok {
@@ -133,13 +139,30 @@ func (n *Node) handOne(ctx context.Context, target ring.NodeID, h hinted.Handoff
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
 	defer cancel()
 	item := causal.ItemKey{Bucket: h.Hint.Key.Bucket, Partition: h.Hint.Key.Partition, Sort: h.Hint.Key.Sort}
+	if hintMoved(snap.Epoch, h.Hint, b.N) {
+		return n.coordinator.Restore(ctx, coordinator.RestoreRequest{
+			W: b.W, WriteRequest: coordinator.WriteRequest{Item: item, N: b.N, Policy: b.Policy, State: h.State},
+		})
+	}
 	_, err := peers{n}.callOn(ctx, n.pool.CallBulk, target, &pb.PeerRequest{
-		Epoch: n.epoch().Number,
+		Epoch: snap.Epoch.Number,
 		Body: &pb.PeerRequest_Handoff{Handoff: &pb.Handoff{
 			Item: addressOf(item), State: causal.AppendState(nil, h.State), Conflict: conflictProto(b.Policy), N: uint32(b.N),
 		}},
 	})
 	return err
+}
+
+// hintMoved reports whether an item's owners have changed since the oldest write that a hint is of.
+func hintMoved(epoch *ring.Epoch, h storage.Hint, replicas int) bool {
+	return epoch.Changed(epoch.PartitionOf(ring.Token(h.Key.Token)), replicas) > h.Epoch
+}
+
+// moved is hintMoved at present. A hint of a bucket that this node has yet to hear of waits for its target.
+func (n *Node) moved(h storage.Hint) bool {
+	snap := n.state.Snapshot()
+	b, ok := snap.BucketByID(h.Key.Bucket)
+	return ok && snap.Founded() && hintMoved(snap.Epoch, h, b.N)
 }
 
 // sources are what /metrics shows beside the counters.

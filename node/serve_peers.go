@@ -18,8 +18,8 @@ import (
 // fsync; everything else is answered on goroutines of its own, as many as transport lets in.
 type peerService struct{ n *Node }
 
-// Handle implements transport.Handler.
-func (s peerService) Handle(ctx context.Context, from transport.Peer, _ *pb.Hello, batch []*transport.Request) {
+// handle answers requests that name no epoch later than this node's.
+func (s peerService) handle(ctx context.Context, from ring.NodeID, batch []*transport.Request) {
 	var writes, single []*transport.Request
 	for _, req := range batch {
 		switch req.Message.GetBody().(type) {
@@ -31,10 +31,10 @@ func (s peerService) Handle(ctx context.Context, from transport.Peer, _ *pb.Hell
 	}
 	for i, req := range single {
 		if i == len(single)-1 && len(writes) == 0 {
-			s.answer(ring.NodeID(from.ID), req)
+			s.answer(from, req)
 			return
 		}
-		s.n.workers.Go(func() { s.answer(ring.NodeID(from.ID), req) })
+		s.n.workers.Go(func() { s.answer(from, req) })
 	}
 	s.write(ctx, writes)
 }
@@ -163,7 +163,7 @@ func (s peerService) do(ctx context.Context, from ring.NodeID, m *pb.PeerRequest
 	case *pb.PeerRequest_Range:
 		return s.scan(ctx, m.GetEpoch(), body.Range)
 	case *pb.PeerRequest_Forward:
-		return s.forward(ctx, body.Forward)
+		return s.forward(ctx, m.GetEpoch(), body.Forward)
 	case *pb.PeerRequest_CompareRoots:
 		return s.compareRoots(from, m.GetEpoch(), body.CompareRoots)
 	case *pb.PeerRequest_CompareNodes:
@@ -243,8 +243,17 @@ func (s peerService) scan(ctx context.Context, epoch uint64, m *pb.ReadRange) (*
 }
 
 // forward coordinates a write that another node was asked for. It goes no further: a node that may not
-// coordinate it says so.
-func (s peerService) forward(ctx context.Context, m *pb.Forward) (_ *pb.PeerReply, err error) {
+// coordinate it says so, and, if that is so because the ring has changed since the other node looked, says that.
+func (s peerService) forward(ctx context.Context, epoch uint64, m *pb.Forward) (*pb.PeerReply, error) {
+	reply, err := s.coordinateFor(ctx, m)
+	_, begun := errors.AsType[*coordinator.QuorumError](err)
+	if now := s.n.epoch(); !begun && errors.Is(err, coordinator.ErrNotCoordinator) && now.Number > epoch {
+		return nil, s.n.stale(epoch, now)
+	}
+	return reply, err
+}
+
+func (s peerService) coordinateFor(ctx context.Context, m *pb.Forward) (_ *pb.PeerReply, err error) {
 	size := forwardSize(m)
 	release, err := s.n.admit(size, size <= maxShort)
 	if err != nil {

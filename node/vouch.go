@@ -10,6 +10,7 @@ import (
 
 	"github.com/starling-db/starling/antientropy"
 	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/coordinator"
 	"github.com/starling-db/starling/node/membership"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 	"github.com/starling-db/starling/ring"
@@ -96,8 +97,12 @@ func setRebuilding(c *storage.Claim, level causal.HLC) bool {
 	return changed
 }
 
-// staleAt is told that another owner has purged further than this one knows.
+// staleAt is told that another owner has purged further than this one knows. That an owner which a move brought in claims nothing
+// says nothing: it may not have pulled the partition yet, or no round may have ended since.
 func (n *Node) staleAt(part antientropy.Part, level causal.HLC) {
+	if own := n.store.ClaimOf(part.N, uint64(part.Partition)<<(64-n.partitionBits())); own.Floor == 0 && n.mayBeNew(part) {
+		return
+	}
 	err := n.clock.Observe(level)
 	if err == nil {
 		err = n.store.Attest(n.stopping, level)
@@ -115,6 +120,12 @@ func (n *Node) staleAt(part antientropy.Part, level causal.HLC) {
 		n.log.Error("could not note that a partition is to be rebuilt", "error", err)
 	}
 	notify(n.rebuilds)
+}
+
+// mayBeNew reports whether a move may have made this node an owner of a part, which owners of the first layout never were.
+func (n *Node) mayBeNew(p antientropy.Part) bool {
+	epoch := n.epoch()
+	return epoch.Origin(p.Partition, p.N) > 0 || !slices.Contains(epoch.Owners(p.Partition, p.N), n.id)
 }
 
 func notify(c chan struct{}) {
@@ -151,7 +162,7 @@ func (n *Node) changeClaims(ctx context.Context, parts []antientropy.Part, chang
 
 func (n *Node) partitionBits() int {
 	bits := 0
-	for p := n.state.Snapshot().Epoch.Base.Partitions(); p > 1; p /= 2 {
+	for p := n.state.Snapshot().Epoch.Partitions(); p > 1; p /= 2 {
 		bits++
 	}
 	return bits
@@ -167,16 +178,16 @@ func (n *Node) replicaCounts() []int {
 	return slices.Compact(out)
 }
 
-// ownParts are all that this node owns, or has claims of.
+// ownParts are all that this node owns, in a move by either layout, or has claims of.
 func (n *Node) ownParts() []antientropy.Part {
 	if !n.state.Snapshot().Founded() {
 		return nil
 	}
-	layout := n.epoch().Base
+	epoch := n.epoch()
 	var out []antientropy.Part
 	for _, count := range n.replicaCounts() {
-		for p := range layout.Partitions() {
-			if layout.IsOwner(p, count, n.id) {
+		for p := range epoch.Partitions() {
+			if epoch.IsOwner(p, count, n.id) {
 				out = append(out, antientropy.Part{N: count, Partition: p})
 			}
 		}
@@ -185,7 +196,7 @@ func (n *Node) ownParts() []antientropy.Part {
 	for _, p := range out {
 		owned[p] = true
 	}
-	for _, c := range n.store.Claims() {
+	for _, c := range n.store.ClaimsAt(n.partitionBits()) {
 		if p := (antientropy.Part{N: c.N, Partition: c.Partition}); !owned[p] {
 			out = append(out, p)
 		}
@@ -219,14 +230,14 @@ func protoParts(parts []antientropy.Part) []*pb.Parts {
 // partsOf are the parts of a peer's message, if they can be: at most two for each partition and possible N.
 func (n *Node) partsOf(in []*pb.Parts) ([]antientropy.Part, error) {
 	var out []antientropy.Part
-	layout := n.epoch().Base
+	epoch := n.epoch()
 	for _, parts := range in {
 		if parts.GetN() < 1 || parts.GetN() > ring.MaxReplicas {
 			return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "partitions at N=%d", parts.GetN())
 		}
 		for _, p := range parts.GetPartitions() {
-			if int(p) >= layout.Partitions() || len(out) > 2*ring.MaxReplicas*layout.Partitions() {
-				return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "partition %d of %d", p, layout.Partitions())
+			if int(p) >= epoch.Partitions() || len(out) > 2*ring.MaxReplicas*epoch.Partitions() {
+				return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "partition %d of %d", p, epoch.Partitions())
 			}
 			out = append(out, antientropy.Part{N: int(parts.GetN()), Partition: int(p)})
 		}
@@ -240,6 +251,11 @@ func (s peerService) readClaims(from ring.NodeID, epoch uint64, m *pb.ReadClaims
 	if !n.state.Snapshot().Founded() {
 		return nil, notReady("this node belongs to no cluster yet")
 	}
+	if len(m.GetParts()) > 0 {
+		if err := n.sameEpoch(n.epoch(), epoch); err != nil {
+			return nil, err
+		}
+	}
 	parts, err := n.partsOf(m.GetParts())
 	if err != nil {
 		return nil, err
@@ -250,9 +266,6 @@ func (s peerService) readClaims(from ring.NodeID, epoch uint64, m *pb.ReadClaims
 	}
 	shift := 64 - n.partitionBits()
 	for i, p := range parts {
-		if err := n.local().fence(n.epoch(), epoch, p.Partition, p.N); err != nil {
-			return nil, err
-		}
 		c := n.store.ClaimOf(p.N, uint64(p.Partition)<<shift)
 		out.Floors, out.PurgeLevels = append(out.Floors, uint64(c.Floor)), append(out.PurgeLevels, uint64(c.PurgeLevel))
 		if c.Rebuilding {
@@ -316,6 +329,9 @@ func (n *Node) hear(ctx context.Context) {
 
 func (n *Node) hearFrom(ctx context.Context, id ring.NodeID) {
 	heard, err := peers{n}.claims(ctx, id, n.sharedParts(id))
+	if stale, ok := errors.AsType[*coordinator.StaleError](err); ok && n.learn(ctx, id, stale.Epoch) == nil {
+		heard, err = peers{n}.claims(ctx, id, n.sharedParts(id)) // the ring has changed since this node brought its view up to date
+	}
 	if err != nil {
 		n.log.Debug("a member did not tell what it knows of this node's data", "node", n.name(id), "error", err)
 		return

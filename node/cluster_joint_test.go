@@ -1,0 +1,305 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+
+	"github.com/starling-db/starling/internal/testcluster"
+	"github.com/starling-db/starling/node/config"
+	pb "github.com/starling-db/starling/proto/starling/v1"
+	"github.com/starling-db/starling/ring"
+)
+
+// jointPartitions are enough for some to move and some to stay.
+const jointPartitions = 16
+
+func fewPartitions(_ int, cfg *config.Config) { cfg.Partitions = jointPartitions }
+
+// hear has nodes hear of an epoch, as gossip would tell them.
+func (c *cluster) hear(e *ring.Epoch, nodes ...int) {
+	c.t.Helper()
+	for _, i := range nodes {
+		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+		err := c.Node(i).Hear(ctx, e)
+		cancel()
+		if err != nil {
+			c.t.Fatalf("%s hears of epoch %d: %v", c.Name(i), e.Number, err)
+		}
+	}
+}
+
+// alive are the nodes that run, but for some.
+func (c *cluster) alive(but ...int) (out []int) {
+	for i := range c.Size() {
+		if c.Node(i) != nil && !slices.Contains(but, i) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// leaving is the epoch in which one node gives its partitions to the others, cut into so many times more if that is more than 1.
+func (c *cluster) leaving(gone, cut int) *ring.Epoch {
+	c.t.Helper()
+	stable := c.Node(c.alive()[0]).Ring()
+	previous, version := stable.Base, stable.Base.Version()+1
+	if cut > 1 {
+		var err error
+		if previous, err = ring.Split(previous, cut*previous.Partitions(), version); err != nil {
+			c.t.Fatal(err)
+		}
+		version++
+	}
+	members := slices.DeleteFunc(slices.Clone(stable.Base.Members()), func(m ring.Member) bool { return m.ID == c.ID(gone) })
+	next, err := ring.Plan(ring.PlanInput{
+		Members: members, Partitions: previous.Partitions(), Replicas: min(stable.Base.Replicas(), len(members)), Version: version, Previous: previous,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	joint, err := stable.Begin(next)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return joint
+}
+
+// moving are keys of the default bucket: of partitions that move at three replicas, or that don't.
+func (c *cluster) moving(e *ring.Epoch, moves bool, count int) (out []*pb.ItemKey) {
+	bucket := c.bucket(c.alive()[0], "default").GetId()
+	for i := 0; len(out) < count; i++ {
+		k := key(fmt.Sprintf("moving-%v-%d", moves, i), "")
+		if e.Moves(e.PartitionOf(ring.TokenOf(bucket, k.GetPartitionKey())), 3) == moves {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// sides are the nodes that own a key by the old and by the next layout.
+func (c *cluster) sides(e *ring.Epoch, bucket uint64, k *pb.ItemKey) (base, next []int) {
+	p := e.PartitionOf(ring.TokenOf(bucket, k.GetPartitionKey()))
+	for i := range c.Size() {
+		if slices.Contains(e.Owners(p, 3), c.ID(i)) {
+			base = append(base, i)
+		}
+		if slices.Contains(e.NextOwners(p, 3), c.ID(i)) {
+			next = append(next, i)
+		}
+	}
+	return base, next
+}
+
+var (
+	strictWrite = &pb.WriteOptions{W: quorum, Mode: pb.QuorumMode_QUORUM_MODE_STRICT}
+	strictRead  = &pb.ReadOptions{R: quorum, Mode: pb.QuorumMode_QUORUM_MODE_STRICT}
+)
+
+func (c *cluster) wantQuorum(by int, k *pb.ItemKey, want string) {
+	c.t.Helper()
+	if got := valuesOf(c.get(by, &pb.GetRequest{Key: k, Options: strictRead}).GetVersions()); !slices.Equal(got, []string{want}) {
+		c.t.Errorf("%q through %s: %q, want %q", k.GetPartitionKey(), c.Name(by), got, want)
+	}
+}
+
+// A replica that is asked at an epoch which it has not heard of learns it and serves; a coordinator whose plan is out of date
+// learns and plans again. Neither costs the client anything.
+func TestNodesLearnEpochsFromRequests(t *testing.T) {
+	for name, c := range map[string]struct {
+		hears func(c *cluster, by int) []int
+	}{
+		"replicas are late":       {func(_ *cluster, by int) []int { return []int{by} }},
+		"the coordinator is late": {func(c *cluster, by int) []int { return c.alive(by) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cl := newCluster(t, testcluster.Options{Configure: fewPartitions})
+			joint := cl.leaving(4, 1)
+			k := cl.moving(joint, true, 1)[0]
+			base, next := cl.sides(joint, cl.bucket(0, "default").GetId(), k)
+			by := base[0]
+			cl.put(by, &pb.PutRequest{Key: k, Value: []byte("before"), Options: &pb.WriteOptions{W: all}})
+			cl.hear(joint, c.hears(cl, by)...)
+			cl.put(by, &pb.PutRequest{
+				Key: k, Value: []byte("in it"), Context: cl.get(by, &pb.GetRequest{Key: k, Options: strictRead}).GetContext(),
+				Options: &pb.WriteOptions{W: all, Mode: pb.QuorumMode_QUORUM_MODE_STRICT},
+			})
+			for _, i := range append(base, next...) {
+				if have := cl.Node(i).Ring().Number; have != joint.Number {
+					t.Errorf("%s has served at epoch %d and has %d", cl.Name(i), joint.Number, have)
+				}
+			}
+			for i := range cl.Size() {
+				cl.wantQuorum(i, k, "in it")
+			}
+			for i := range cl.Size() {
+				cl.Stop(i)
+			}
+			for _, i := range append(base, next...) {
+				cl.Start(i) // alone: what it has of the ring it has on its disk
+				if have := cl.Node(i).Ring(); have == nil || have.Number != joint.Number {
+					t.Errorf("%s does not remember the epoch that it has served at", cl.Name(i))
+				}
+				cl.Stop(i)
+			}
+		})
+	}
+}
+
+// A whole move while requests go on, with one node down and one that hears late of everything: a quorum read never misses what
+// was acknowledged, during the move and when it has ended either way. Of what was written since it began the next owners alone
+// have a quorum; what was there before is found through both layouts.
+func TestRequestsInAMove(t *testing.T) {
+	for name, m := range map[string]struct {
+		cut int
+		end func(*ring.Epoch) (*ring.Epoch, error)
+	}{
+		"committed":                {1, (*ring.Epoch).Commit},
+		"given up":                 {1, (*ring.Epoch).Abort},
+		"committed, and a cut too": {2, (*ring.Epoch).Commit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, testcluster.Options{Configure: fewPartitions})
+			joint := c.leaving(4, m.cut)
+			keys := append(c.moving(joint, true, 12), c.moving(joint, false, 4)...)
+			before, since := keys[:6], keys[6:]
+			for i, k := range before {
+				c.put(i%c.Size(), &pb.PutRequest{Key: k, Value: []byte("before"), Options: &pb.WriteOptions{W: all}})
+			}
+			const late, down = 0, 3
+			c.lose(down)
+			c.hear(joint, c.alive(late)...)
+			for i, k := range since {
+				by := c.alive()[i%4]
+				c.put(by, &pb.PutRequest{Key: k, Value: []byte("since"), Options: strictWrite})
+			}
+			c.throughAll("before", before)
+			c.throughAll("since", since)
+			for i, k := range before[:3] { // and is replaced by who has read it
+				by := c.alive()[i%4]
+				token := c.get(by, &pb.GetRequest{Key: k, Options: strictRead}).GetContext()
+				c.put(by, &pb.PutRequest{Key: k, Value: []byte("replaced"), Context: token, Options: strictWrite})
+			}
+			c.throughAll("replaced", before[:3])
+			c.scansAll(joint, keys)
+
+			ended, err := m.end(joint)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Nobody has pulled: only what was written since, or read by a quorum, is certain to be with the next owners.
+			c.hear(ended, c.alive(late)...)
+			c.throughAll("since", since)
+			c.throughAll("replaced", before[:3])
+			c.throughAll("before", before[3:])
+			for i, k := range since {
+				by := c.alive()[i%4]
+				token := c.get(by, &pb.GetRequest{Key: k, Options: strictRead}).GetContext()
+				c.put(by, &pb.PutRequest{Key: k, Value: []byte("after"), Context: token, Options: strictWrite})
+			}
+			c.throughAll("after", since)
+			c.bring(down)
+			c.Eventually("all nodes have the epoch that ended the move", func() bool {
+				return !slices.ContainsFunc(c.alive(), func(i int) bool { return c.Node(i).Ring().Number != ended.Number })
+			})
+			c.throughAll("after", since)
+			c.drained()
+			c.throughAll("after", since)
+			c.scansAll(ended, keys)
+		})
+	}
+}
+
+// throughAll checks a value, read from strict quorums through every node.
+func (c *cluster) throughAll(want string, keys []*pb.ItemKey) {
+	c.t.Helper()
+	for _, k := range keys {
+		for _, i := range c.alive() {
+			c.wantQuorum(i, k, want)
+		}
+	}
+}
+
+// scansAll checks that a scan finds every key once.
+func (c *cluster) scansAll(e *ring.Epoch, keys []*pb.ItemKey) {
+	c.t.Helper()
+	for _, i := range c.alive() {
+		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+		stream, err := c.KV(i).Scan(ctx, &pb.ScanRequest{Options: strictRead})
+		seen := map[string]int{}
+		progress := 0.0
+		for err == nil {
+			var page *pb.ScanResponse
+			if page, err = stream.Recv(); err == nil {
+				for _, item := range page.GetItems() {
+					seen[string(item.GetKey().GetPartitionKey())]++
+				}
+				if page.GetProgress() < progress {
+					c.t.Errorf("progress %v after %v", page.GetProgress(), progress)
+				}
+				progress = page.GetProgress()
+			}
+		}
+		cancel()
+		if !errors.Is(err, io.EOF) || progress != 1 {
+			c.t.Errorf("scan by %s at epoch %d: %v, progress %v", c.Name(i), e.Number, err, progress)
+		}
+		for _, k := range keys {
+			if n := seen[string(k.GetPartitionKey())]; n != 1 {
+				c.t.Errorf("scan by %s at epoch %d: %d times %q", c.Name(i), e.Number, n, k.GetPartitionKey())
+			}
+		}
+	}
+}
+
+// A fallback keeps the only other copy of an acknowledged write, for an owner that is down and that a move takes the partition
+// from. It waits for no owner of the past: the state reaches the present owners, and only then the hint goes.
+func TestHintsFollowAMove(t *testing.T) {
+	for name, back := range map[string]bool{"the owner of the past stays away": false, "it comes back": true} {
+		t.Run(name, func(t *testing.T) {
+			const gone = 4
+			c := newCluster(t, testcluster.Options{Configure: fewPartitions})
+			bucket := c.bucket(0, "default").GetId()
+			joint := c.leaving(gone, 1)
+			keys := c.moving(joint, true, 8)
+			c.lose(gone)
+			for i, k := range keys {
+				resp := c.put(i%4, &pb.PutRequest{Key: k, Value: []byte("v"), Options: &pb.WriteOptions{W: all}})
+				if resp.GetFallbacks() != 1 {
+					t.Fatalf("%q has %d stand-ins", k.GetPartitionKey(), resp.GetFallbacks())
+				}
+			}
+			if c.hints(0) < len(keys) {
+				t.Fatalf("%d hints", c.hints(0))
+			}
+			c.hear(joint, c.alive()...)
+			ended, err := joint.Commit()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.hear(ended, c.alive()...)
+			if back {
+				c.bring(gone)
+			}
+			c.drained()
+			for i := range c.Size() {
+				c.Stop(i)
+			}
+			for _, k := range keys {
+				_, next := c.sides(joint, bucket, k)
+				held := 0
+				for _, i := range next {
+					if state, _ := c.stored(i, bucket, k); len(state.Versions) == 1 {
+						held++
+					}
+				}
+				if held < 2 {
+					t.Errorf("%q: %d of its owners hold it, and no hint is left", k.GetPartitionKey(), held)
+				}
+			}
+		})
+	}
+}
