@@ -99,16 +99,16 @@ func (t *topology) known() *uint64 {
 }
 
 // preference returns the members of the ring in the order in which they should take a call for a
-// partition key: owners, then fallbacks. owners is how many of them are owners. Nothing when ring or
-// bucket is not known.
+// partition key: owners, then fallbacks. owners is how many of them are owners. While a move is under way
+// those of either layout are, and those of both come first. Nothing when ring or bucket is not known.
 func (t *topology) preference(bucket string, partition []byte) (rows []nodeRow, owners int) {
 	b, ok := t.buckets[bucket]
 	if !ok || t.epoch == nil {
 		return nil, 0
 	}
-	// While a move is under way the owners of the base layout still hold everything.
-	layout := t.epoch.Base
-	ids := layout.Preference(layout.PartitionOf(ring.TokenOf(b.id, partition)))
+	p := t.epoch.PartitionOf(ring.TokenOf(b.id, partition))
+	active := len(t.epoch.ActiveOwners(p, b.n))
+	ids := t.epoch.Preference(p, b.n)
 	rows = make([]nodeRow, 0, len(ids))
 	for i, id := range ids {
 		row, ok := t.byID[id]
@@ -116,7 +116,7 @@ func (t *topology) preference(bucket string, partition []byte) (rows []nodeRow, 
 			continue
 		}
 		rows = append(rows, row)
-		if i < b.n {
+		if i < active {
 			owners++
 		}
 	}

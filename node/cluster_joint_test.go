@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/starling-db/starling/causal"
+	"github.com/starling-db/starling/coordinator"
 	"github.com/starling-db/starling/internal/testcluster"
 	"github.com/starling-db/starling/node/config"
 	pb "github.com/starling-db/starling/proto/starling/v1"
@@ -302,4 +306,109 @@ func TestHintsFollowAMove(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever goes by a ring of the past, a client or a node, pays a forward for it and nothing else.
+func TestOldViewsCostAForward(t *testing.T) {
+	const gone = 4
+	c := newCluster(t, testcluster.Options{Configure: fewPartitions})
+	bucket := c.bucket(0, "default").GetId()
+	joint := c.leaving(gone, 1)
+	committed, err := joint.Commit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := c.moving(joint, true, 12)
+	// A client's old map names the owner that is gone, and that does not know it yet itself: it finds out in the midst of the
+	// first write. A node's map is old, too: it hands a write to that owner.
+	const late = 0
+	c.hear(joint, c.alive(gone, late)...)
+	c.hear(committed, c.alive(gone, late)...)
+	for i, k := range keys {
+		c.put([]int{gone, late}[i%2], &pb.PutRequest{Key: k, Value: []byte("v"), Options: strictWrite})
+	}
+	c.throughAll("v", keys)
+	for _, k := range keys {
+		_, next := c.sides(joint, bucket, k)
+		if slices.Contains(next, gone) {
+			t.Fatalf("%q has not moved away from %s", k.GetPartitionKey(), c.Name(gone))
+		}
+	}
+}
+
+// A hint that was sent by a view of the past is refused by who was its owner then: what it holds would be left behind there
+// unseen. So is what names an epoch that nobody has, which costs nobody else anything.
+func TestHintsOfThePastAreRefused(t *testing.T) {
+	const gone = 4
+	c := newCluster(t, testcluster.Options{Configure: fewPartitions})
+	bucket := c.bucket(0, "default").GetId()
+	joint := c.leaving(gone, 1)
+	moves, stays := c.moving(joint, true, 1)[0], c.moving(joint, false, 1)[0]
+	send := func(to int, epoch uint64, k *pb.ItemKey) error {
+		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+		defer cancel()
+		item := causal.ItemKey{Bucket: bucket, Partition: k.GetPartitionKey(), Sort: k.GetSortKey()}
+		return c.Node(0).SendHint(ctx, c.ID(to), epoch, item, causal.State{})
+	}
+	owner := func(k *pb.ItemKey) int {
+		base, _ := c.sides(joint, bucket, k)
+		return base[len(base)-1]
+	}
+	if err := send(owner(moves), 0, moves); err != nil {
+		t.Errorf("before the move: %v", err)
+	}
+	c.hear(joint, c.alive()...)
+	_, next := c.sides(joint, bucket, moves)
+	for _, to := range append(next, owner(moves)) {
+		if stale, ok := errors.AsType[*coordinator.StaleError](send(to, 0, moves)); !ok || stale.Epoch != joint.Number || stale.Node != c.ID(to) {
+			t.Errorf("a hint of before the move to %s: %v", c.Name(to), stale)
+		}
+		if err := send(to, joint.Number, moves); err != nil {
+			t.Errorf("a hint of the move to %s: %v", c.Name(to), err)
+		}
+	}
+	if err := send(owner(stays), 0, stays); err != nil {
+		t.Errorf("a hint of before the move, of what stays: %v", err)
+	}
+	if err := send(owner(stays), 99, stays); err == nil || !strings.Contains(err.Error(), "has learnt 1 so far") {
+		t.Errorf("a hint of an epoch that there is not: %v", err)
+	}
+	if err := send(owner(stays), joint.Number, stays); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// No floor rises while the ring moves. When that is over all members attest once, and then rounds go on.
+func TestRoundsWaitForTheEndOfAMove(t *testing.T) {
+	c := besideOthers(t, testcluster.Options{Configure: roundsOften})
+	for i := range 20 {
+		c.put(i%c.Size(), &pb.PutRequest{Key: key(numbered("item", i), ""), Value: []byte("x"), Options: &pb.WriteOptions{W: all}})
+	}
+	c.Eventually("each partition has had a round", func() bool { return c.figures("round_partitions_total") >= roundPartitions })
+	joint := c.leaving(4, 1)
+	c.hear(joint, c.alive()...)
+	raised := c.figures("round_partitions_total")
+	floors := func() (highest causal.HLC) {
+		for _, i := range c.alive() {
+			for _, claim := range c.Node(i).Store().Claims() {
+				highest = max(highest, claim.Floor)
+			}
+		}
+		return highest
+	}
+	before := floors()
+	time.Sleep(3 * time.Second)
+	// Those that were under way when the move began may have come to their end, without an effect on any floor.
+	if now := c.figures("round_partitions_total"); floors() != before || now > raised+roundPartitions {
+		t.Errorf("floors rose from %v to %v in a move; %v partitions had rounds", before, floors(), now-raised)
+	}
+	aborted, err := joint.Abort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.hear(aborted, c.alive()...)
+	raised = c.figures("round_partitions_total")
+	c.Eventually("rounds go on", func() bool {
+		return c.figures("round_partitions_total") >= raised+2*roundPartitions && floors() > before
+	})
 }

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/starling-db/starling/causal"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 	"github.com/starling-db/starling/ring"
 )
@@ -24,5 +25,13 @@ func (n *Node) Hear(ctx context.Context, e *ring.Epoch) error {
 		return err
 	}
 	_, err = n.state.Offer(ctx, raw)
+	return err
+}
+
+// SendHint hands an item's state to a node as a hint, named with an epoch.
+func (n *Node) SendHint(ctx context.Context, to ring.NodeID, epoch uint64, item causal.ItemKey, s causal.State) error {
+	_, err := peers{n}.callOn(ctx, n.pool.CallBulk, to, &pb.PeerRequest{Epoch: epoch, Body: &pb.PeerRequest_Handoff{Handoff: &pb.Handoff{
+		Item: addressOf(item), State: causal.AppendState(nil, s), Conflict: conflictProto(causal.Siblings), N: 3,
+	}}})
 	return err
 }

@@ -166,15 +166,44 @@ func (n *Node) checkWrite(bucket string, key *pb.ItemKey, token, requestID []byt
 const firstForward = 500 * time.Millisecond
 
 // dispatch coordinates a write here, if this node owns the item, its copy is sound and its disk has room, or hands it to one
-// that may.
+// that may. If the ring has changed meanwhile, and those that may are others by now, it looks for them once more.
 // Once a hand-over may have reached its node, the outcome is success or unknown, never refused.
 func (n *Node) dispatch(ctx context.Context, w *write, forward *pb.Forward) (*pb.PutResponse, error) {
+	d := &dispatching{n: n, w: w, forward: forward, count: quorum.Count{Required: w.w}}
+	for {
+		planned := n.epochNumber()
+		if resp, err := d.round(ctx); resp != nil || err != nil {
+			return resp, err
+		}
+		if !d.again(ctx, planned) {
+			return nil, d.failure(ctx)
+		}
+	}
+}
+
+// dispatching is a write that looks for its coordinator.
+type dispatching struct {
+	n       *Node
+	w       *write
+	forward *pb.Forward
+	budget  time.Duration // of the next hand-over
+	avoid   []ring.NodeID // nodes that did not take it
+	count   quorum.Count  // of the try that came furthest
+	causes  []coordinator.Cause
+	moved   *coordinator.StaleError // who was no coordinator any more by the latest epoch
+	unknown bool                    // a try may have taken effect
+}
+
+// round tries those that may coordinate by one view of the ring. Without response and error nobody took it.
+func (d *dispatching) round(ctx context.Context) (*pb.PutResponse, error) {
+	n, w := d.n, d.w
 	route := n.coordinator.Route(w.item, w.bucket.N, w.strict)
-	d := &dispatching{n: n, w: w, forward: forward, budget: firstForward, count: quorum.Count{Required: w.w, Live: route.Live}}
+	d.budget, d.avoid, d.moved, d.count.Live = firstForward, nil, nil, route.Live
 	if route.Owner {
 		resp, err := n.coordinate(ctx, w, nil)
-		if _, damaged := errors.AsType[*storage.CorruptError](err); !damaged && !errors.Is(err, storage.ErrDiskFull) {
-			return resp, err
+		_, damaged := errors.AsType[*storage.CorruptError](err)
+		if !damaged && !errors.Is(err, storage.ErrDiskFull) && !errors.Is(err, coordinator.ErrNotCoordinator) {
+			return resp, d.known(ctx, err)
 		}
 		d.note(n.id, err)
 	}
@@ -198,19 +227,28 @@ func (n *Node) dispatch(ctx context.Context, w *write, forward *pb.Forward) (*pb
 			return resp, err
 		}
 	}
-	return nil, d.failure(ctx)
+	return nil, nil
 }
 
-// dispatching is a write that looks for its coordinator.
-type dispatching struct {
-	n       *Node
-	w       *write
-	forward *pb.Forward
-	budget  time.Duration // of the next hand-over
-	avoid   []ring.NodeID // nodes that did not take it
-	count   quorum.Count  // of the try that came furthest
-	causes  []coordinator.Cause
-	unknown bool // a try may have taken effect
+// known is an error of this node's coordinator, which knows nothing of what became of the tries before it.
+func (d *dispatching) known(ctx context.Context, err error) error {
+	if err == nil || !d.unknown {
+		return err
+	}
+	d.note(d.n.id, err)
+	return d.failure(ctx)
+}
+
+// again reports whether the write is worth another round: somebody refused it because the ring has changed, and this node knows
+// by now how.
+func (d *dispatching) again(ctx context.Context, planned uint64) bool {
+	if d.moved == nil || ctx.Err() != nil {
+		return false
+	}
+	if err := d.n.learn(ctx, d.moved.Node, d.moved.Epoch); err != nil {
+		return false
+	}
+	return d.n.epochNumber() > planned
 }
 
 // handTo tries one node. Without response and error the next one should be tried.
@@ -241,6 +279,11 @@ func (d *dispatching) handTo(ctx context.Context, id ring.NodeID, last bool) (*p
 func (d *dispatching) note(id ring.NodeID, err error) (passing, unknown bool) {
 	passing, sent := forwardFailure(err)
 	d.unknown = d.unknown || sent
+	if stale, ok := errors.AsType[*coordinator.StaleError](err); ok && (d.moved == nil || stale.Epoch > d.moved.Epoch) {
+		d.moved = stale
+	} else if id == d.n.id && errors.Is(err, coordinator.ErrNotCoordinator) && d.moved == nil {
+		d.moved = &coordinator.StaleError{Node: id, Epoch: d.n.epochNumber(), Err: err} // it has learnt that itself
+	}
 	d.causes = append(d.causes, coordinator.Cause{Node: id.String(), Err: err})
 	received, _ := strconv.Atoi(toFault(err).metadata["received"])
 	d.count.Received = max(d.count.Received, received)
