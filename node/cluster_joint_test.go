@@ -378,13 +378,15 @@ func TestHintsOfThePastAreRefused(t *testing.T) {
 	}
 }
 
-// No floor rises while the ring moves. When that is over all members attest once, and then rounds go on.
+// No floor rises while the ring moves. When that is over all members attest once, and then rounds go on; where a partition has
+// fewer guardians than there are nodes, without those that are none.
 func TestRoundsWaitForTheEndOfAMove(t *testing.T) {
 	c := besideOthers(t, testcluster.Options{Configure: roundsOften})
+	c.createBucket(&pb.Bucket{Name: "single", N: 1}) // of which each partition has two guardians
 	for i := range 20 {
 		c.put(i%c.Size(), &pb.PutRequest{Key: key(numbered("item", i), ""), Value: []byte("x"), Options: &pb.WriteOptions{W: all}})
 	}
-	c.Eventually("each partition has had a round", func() bool { return c.figures("round_partitions_total") >= roundPartitions })
+	c.Eventually("each partition has had a round", func() bool { return c.figures("round_partitions_total") >= 2*roundPartitions })
 	joint := c.leaving(4, 1)
 	c.hear(joint, c.alive()...)
 	raised := c.figures("round_partitions_total")
@@ -399,7 +401,7 @@ func TestRoundsWaitForTheEndOfAMove(t *testing.T) {
 	before := floors()
 	time.Sleep(3 * time.Second)
 	// Those that were under way when the move began may have come to their end, without an effect on any floor.
-	if now := c.figures("round_partitions_total"); floors() != before || now > raised+roundPartitions {
+	if now := c.figures("round_partitions_total"); floors() != before || now > raised+2*roundPartitions {
 		t.Errorf("floors rose from %v to %v in a move; %v partitions had rounds", before, floors(), now-raised)
 	}
 	aborted, err := joint.Abort()
@@ -409,6 +411,11 @@ func TestRoundsWaitForTheEndOfAMove(t *testing.T) {
 	c.hear(aborted, c.alive()...)
 	raised = c.figures("round_partitions_total")
 	c.Eventually("rounds go on", func() bool {
-		return c.figures("round_partitions_total") >= raised+2*roundPartitions && floors() > before
+		return c.figures("round_partitions_total") >= raised+4*roundPartitions && floors() > before
+	})
+	c.lose(4)
+	raised = c.figures("round_partitions_total") // of those that run
+	c.Eventually("rounds go on where n5 is no guardian", func() bool {
+		return c.figures("round_partitions_total") >= raised+2*roundPartitions
 	})
 }
