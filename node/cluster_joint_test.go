@@ -336,6 +336,34 @@ func TestOldViewsCostAForward(t *testing.T) {
 	}
 }
 
+// A node whose view of the ring names one owner alone, who is none any more, asks it, learns from its refusal, and finds the
+// present one.
+func TestAnOldViewOfTheOnlyOwner(t *testing.T) {
+	const gone, late = 4, 0
+	c := newCluster(t, testcluster.Options{Configure: fewPartitions})
+	c.createBucket(&pb.Bucket{Name: "single", N: 1})
+	bucket := c.bucket(0, "single").GetId()
+	joint := c.leaving(gone, 1)
+	committed, err := joint.Commit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var k *pb.ItemKey
+	for i := 0; k == nil; i++ {
+		p := joint.PartitionOf(ring.TokenOf(bucket, []byte(numbered("single", i))))
+		if joint.Owners(p, 1)[0] == c.ID(gone) && joint.NextOwners(p, 1)[0] != c.ID(late) {
+			k = key(numbered("single", i), "")
+		}
+	}
+	c.hear(joint, c.alive(late)...)
+	c.hear(committed, c.alive(late)...)
+	c.put(late, &pb.PutRequest{Bucket: "single", Key: k, Value: []byte("v"), Options: strictWrite})
+	if have := c.Node(late).Ring().Number; have != committed.Number {
+		t.Errorf("%s has epoch %d", c.Name(late), have)
+	}
+	c.want(late, "single", k, "v")
+}
+
 // A hint that was sent by a view of the past is refused by who was its owner then: what it holds would be left behind there
 // unseen. So is what names an epoch that nobody has, which costs nobody else anything.
 func TestHintsOfThePastAreRefused(t *testing.T) {
