@@ -19,8 +19,8 @@ type Claim struct {
 	N, Partition int
 	// Floor: every write up to it is here, or was replaced. Zero while Rebuilding.
 	Floor causal.HLC
-	// PurgeLevel: what replaced a write up to it may be gone from here. While Rebuilding it is not yet so here, but
-	// elsewhere: nothing old is taken from those who don't know of that.
+	// PurgeLevel: what replaced a write up to it may be gone from here. While Rebuilding, or above Floor, it is not yet so
+	// here, but elsewhere: nothing old is taken from those who don't know of that.
 	PurgeLevel causal.HLC
 	// Rebuilding: the data may lack anything, and has no vote.
 	Rebuilding bool
@@ -36,7 +36,7 @@ func (c Claim) told() causal.State {
 	if c.Rebuilding {
 		return causal.State{}
 	}
-	return c.held()
+	return causal.State{Floor: c.Floor, PurgeLevel: min(c.PurgeLevel, c.Floor)}
 }
 
 // claimTable is immutable: all claims, by N and partition.

@@ -22,6 +22,7 @@ const (
 	metaPrefix  = 'm'
 	markPrefix  = 's'
 	treePrefix  = 't'
+	movePrefix  = 'v'
 	// Of damage: bytes that were set aside, and which items are damaged.
 	quarantinePrefix = 'q'
 	damagedPrefix    = 'x'
