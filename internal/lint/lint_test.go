@@ -51,9 +51,10 @@ var layers = []layer{
 	{"hinted", 2, []string{"storage", "causal", "ring"}},
 	{"antientropy/model", 1, []string{"causal"}},
 	{"antientropy", 2, []string{"antientropy/merkle", "storage", "ring", "causal"}},
+	{"transfer", 2, []string{"storage", "causal", "ring"}},
 	{"node", 3, []string{
 		"proto", "causal", "ring", "coordinator/quorum", "antientropy/merkle", "storage", "internal/transport",
-		"internal/pace", "internal/task", "internal/workers", "internal/frames", "coordinator", "hinted", "antientropy",
+		"internal/pace", "internal/task", "internal/workers", "internal/frames", "coordinator", "hinted", "antientropy", "transfer",
 	}},
 	{"client", 3, []string{"proto", "ring", "causal", "internal/pace", "internal/frames"}},
 	{"cmd/starling", 4, []string{"node", "client", "internal/bench", "internal/heap", "internal/loopback", "internal/spawn"}},
