@@ -37,6 +37,7 @@ func (n *Node) run() {
 	n.loops.Go(func() { n.scrubLoop(ctx) })
 	n.loops.Go(func() { n.mendLoop(ctx) })
 	n.loops.Go(func() { n.rememberLoop(ctx) })
+	n.loops.Go(func() { n.transferLoop(ctx) })
 	n.loops.Go(func() { n.stopOn("founding", ctx, n.state.Run(ctx)) })
 	n.loops.Go(func() { n.becomeReady(ctx) })
 	n.loops.Go(func() {
@@ -191,6 +192,7 @@ func (n *Node) leavePhase() bool {
 func (n *Node) onState() {
 	n.members.UpdateMeta()
 	notify(n.drops)
+	notify(n.moves.wake) // by new buckets, too
 	if epoch := n.epochNumber(); n.ringSeen.Swap(epoch) != epoch {
 		n.hints.RingChanged()
 		n.rounds.Wake()

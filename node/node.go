@@ -104,6 +104,7 @@ type Node struct {
 	vouching    vouching
 	tasks       *task.Registry
 	foreground  *foreground
+	moves       transferring
 	scrub       scrubbing
 	admission   *admission.Gate
 	pace        *pace.Gate // of requests about one item
@@ -166,6 +167,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		failed: make(chan error, 1), drops: make(chan struct{}, 1),
 		rebuilds: make(chan struct{}, 1), purges: make(chan struct{}, 1), learning: learning{turn: make(chan struct{}, 1)},
 		scrub:     scrubbing{try: make(chan struct{}, 1)},
+		moves:     transferring{wake: make(chan struct{}, 1)},
 		admission: admission.New(int64(o.Config.MaxInFlight), int64(o.Config.MaxInFlightBytes)),
 		pace:      pace.NewGate(pace.Options{Min: minPace, Start: startPace, Max: o.Config.MaxInFlight}, o.Now),
 		metrics:   telemetry.NewMetrics(Version),
@@ -328,7 +330,7 @@ func (n *Node) openRequests(undo *cleanup) error {
 		SlowWrite: n.cfg.SlowReplica, Hedge: n.hedgeAfter, Now: n.opts.Now, Clock: n.clock.Current,
 	})
 	undo.add(func() error { n.coordinator.Close(); return nil })
-	return errors.Join(n.openHints(), n.openForeground(), n.openRepairs(), n.openRounds(), n.openTasks(), n.openSpread())
+	return errors.Join(n.openHints(), n.openForeground(), n.openRepairs(), n.openRounds(), n.openTasks(), n.openSpread(), n.openTransfer())
 }
 
 // Ready is closed when the node first takes requests.

@@ -170,6 +170,12 @@ func (s peerService) do(ctx context.Context, from ring.NodeID, m *pb.PeerRequest
 		return s.compareNodes(from, m.GetEpoch(), body.CompareNodes)
 	case *pb.PeerRequest_CompareItems:
 		return s.compareItems(ctx, from, m.GetEpoch(), body.CompareItems)
+	case *pb.PeerRequest_PullRange:
+		reply, err := s.pullRange(ctx, from, m.GetEpoch(), body.PullRange)
+		return &pb.PeerReply{Body: &pb.PeerReply_PullRange{PullRange: reply}}, err
+	case *pb.PeerRequest_ReadMoves:
+		reply, err := s.readMoves(body.ReadMoves)
+		return &pb.PeerReply{Body: &pb.PeerReply_ReadMoves{ReadMoves: reply}}, err
 	default:
 		return nil, invalid(pb.Reason_REASON_INVALID_ARGUMENT, "a request that this version does not know")
 	}

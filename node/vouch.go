@@ -111,6 +111,15 @@ func (n *Node) staleAt(part antientropy.Part, level causal.HLC) {
 		n.log.Warn("another owner's purge level can't be taken", "purge_level", level, "error", err)
 		return
 	}
+	if arriving, err := n.arriving(part); err != nil || arriving {
+		if err == nil {
+			err = n.raiseLevel(n.stopping, part, level)
+		}
+		if err != nil {
+			n.log.Error("could not note how far another owner has purged", "error", err)
+		}
+		return
+	}
 	n.log.Error("another owner has purged further than this node's data reaches: the copy is rebuilt",
 		"partition", part.Partition, "n", part.N, "purge_level", level)
 	err = n.changeClaims(n.stopping, []antientropy.Part{part}, func(c *storage.Claim) bool {

@@ -282,6 +282,8 @@ type PeerRequest struct {
 	//	*PeerRequest_ListTasks
 	//	*PeerRequest_GetTask
 	//	*PeerRequest_CancelTask
+	//	*PeerRequest_PullRange
+	//	*PeerRequest_ReadMoves
 	Body          isPeerRequest_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -525,6 +527,24 @@ func (x *PeerRequest) GetCancelTask() *CancelTaskRequest {
 	return nil
 }
 
+func (x *PeerRequest) GetPullRange() *PullRange {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_PullRange); ok {
+			return x.PullRange
+		}
+	}
+	return nil
+}
+
+func (x *PeerRequest) GetReadMoves() *ReadMoves {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_ReadMoves); ok {
+			return x.ReadMoves
+		}
+	}
+	return nil
+}
+
 type isPeerRequest_Body interface {
 	isPeerRequest_Body()
 }
@@ -612,6 +632,14 @@ type PeerRequest_CancelTask struct {
 	CancelTask *CancelTaskRequest `protobuf:"bytes,42,opt,name=cancel_task,json=cancelTask,proto3,oneof"`
 }
 
+type PeerRequest_PullRange struct {
+	PullRange *PullRange `protobuf:"bytes,50,opt,name=pull_range,json=pullRange,proto3,oneof"`
+}
+
+type PeerRequest_ReadMoves struct {
+	ReadMoves *ReadMoves `protobuf:"bytes,51,opt,name=read_moves,json=readMoves,proto3,oneof"`
+}
+
 func (*PeerRequest_Write) isPeerRequest_Body() {}
 
 func (*PeerRequest_Read) isPeerRequest_Body() {}
@@ -652,6 +680,10 @@ func (*PeerRequest_GetTask) isPeerRequest_Body() {}
 
 func (*PeerRequest_CancelTask) isPeerRequest_Body() {}
 
+func (*PeerRequest_PullRange) isPeerRequest_Body() {}
+
+func (*PeerRequest_ReadMoves) isPeerRequest_Body() {}
+
 type PeerReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's.
@@ -679,6 +711,8 @@ type PeerReply struct {
 	//	*PeerReply_ListTasks
 	//	*PeerReply_GetTask
 	//	*PeerReply_CancelTask
+	//	*PeerReply_PullRange
+	//	*PeerReply_ReadMoves
 	Body          isPeerReply_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -915,6 +949,24 @@ func (x *PeerReply) GetCancelTask() *CancelTaskResponse {
 	return nil
 }
 
+func (x *PeerReply) GetPullRange() *PullRangeReply {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_PullRange); ok {
+			return x.PullRange
+		}
+	}
+	return nil
+}
+
+func (x *PeerReply) GetReadMoves() *ReadMovesReply {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_ReadMoves); ok {
+			return x.ReadMoves
+		}
+	}
+	return nil
+}
+
 type isPeerReply_Body interface {
 	isPeerReply_Body()
 }
@@ -999,6 +1051,14 @@ type PeerReply_CancelTask struct {
 	CancelTask *CancelTaskResponse `protobuf:"bytes,42,opt,name=cancel_task,json=cancelTask,proto3,oneof"`
 }
 
+type PeerReply_PullRange struct {
+	PullRange *PullRangeReply `protobuf:"bytes,50,opt,name=pull_range,json=pullRange,proto3,oneof"`
+}
+
+type PeerReply_ReadMoves struct {
+	ReadMoves *ReadMovesReply `protobuf:"bytes,51,opt,name=read_moves,json=readMoves,proto3,oneof"`
+}
+
 func (*PeerReply_Write) isPeerReply_Body() {}
 
 func (*PeerReply_Read) isPeerReply_Body() {}
@@ -1038,6 +1098,10 @@ func (*PeerReply_ListTasks) isPeerReply_Body() {}
 func (*PeerReply_GetTask) isPeerReply_Body() {}
 
 func (*PeerReply_CancelTask) isPeerReply_Body() {}
+
+func (*PeerReply_PullRange) isPeerReply_Body() {}
+
+func (*PeerReply_ReadMoves) isPeerReply_Body() {}
 
 // PeerError is why a replica did not do what it was asked.
 type PeerError struct {
@@ -3420,6 +3484,345 @@ func (x *ReadClaimsReply) GetTreesSuspect() bool {
 	return false
 }
 
+// PullRange asks an owner for the next page of all that it has in a range of tokens, in the buckets with n replicas. The request's
+// epoch is the one at which the asker planned; the receiver learns it, durably, before it answers.
+type PullRange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	N     uint32                 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
+	// Both inclusive, whole leaves.
+	FirstToken uint64 `protobuf:"fixed64,2,opt,name=first_token,json=firstToken,proto3" json:"first_token,omitempty"`
+	LastToken  uint64 `protobuf:"fixed64,3,opt,name=last_token,json=lastToken,proto3" json:"last_token,omitempty"`
+	// The last key of the page before: bucket id (8 bytes) and range key. Unset: none.
+	After         []byte `protobuf:"bytes,4,opt,name=after,proto3,oneof" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PullRange) Reset() {
+	*x = PullRange{}
+	mi := &file_starling_v1_replica_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PullRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PullRange) ProtoMessage() {}
+
+func (x *PullRange) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PullRange.ProtoReflect.Descriptor instead.
+func (*PullRange) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *PullRange) GetN() uint32 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *PullRange) GetFirstToken() uint64 {
+	if x != nil {
+		return x.FirstToken
+	}
+	return 0
+}
+
+func (x *PullRange) GetLastToken() uint64 {
+	if x != nil {
+		return x.LastToken
+	}
+	return 0
+}
+
+func (x *PullRange) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+type PullRangeReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 512 and 256 KiB, or one item; in the order of their keys. States without claims.
+	Items []*ComparedItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// There may be others behind the last one.
+	More bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// CRC-32C over the items: for each the lengths of key and state (4 bytes each, big-endian), key, state.
+	Sum uint32 `protobuf:"fixed32,3,opt,name=sum,proto3" json:"sum,omitempty"`
+	// What the receiver's data of the range claims.
+	Floor      uint64 `protobuf:"fixed64,4,opt,name=floor,proto3" json:"floor,omitempty"`
+	PurgeLevel uint64 `protobuf:"fixed64,5,opt,name=purge_level,json=purgeLevel,proto3" json:"purge_level,omitempty"`
+	// About how many items the range has; in the first page.
+	Total         uint64 `protobuf:"varint,6,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PullRangeReply) Reset() {
+	*x = PullRangeReply{}
+	mi := &file_starling_v1_replica_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PullRangeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PullRangeReply) ProtoMessage() {}
+
+func (x *PullRangeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PullRangeReply.ProtoReflect.Descriptor instead.
+func (*PullRangeReply) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *PullRangeReply) GetItems() []*ComparedItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *PullRangeReply) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *PullRangeReply) GetSum() uint32 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+func (x *PullRangeReply) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *PullRangeReply) GetPurgeLevel() uint64 {
+	if x != nil {
+		return x.PurgeLevel
+	}
+	return 0
+}
+
+func (x *PullRangeReply) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+// ReadMoves asks a node which moves it is complete for. Both this and its epoch only grow.
+type ReadMoves struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 4,096.
+	Moves         []*RangeMove `protobuf:"bytes,1,rep,name=moves,proto3" json:"moves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadMoves) Reset() {
+	*x = ReadMoves{}
+	mi := &file_starling_v1_replica_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadMoves) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadMoves) ProtoMessage() {}
+
+func (x *ReadMoves) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadMoves.ProtoReflect.Descriptor instead.
+func (*ReadMoves) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ReadMoves) GetMoves() []*RangeMove {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+// RangeMove is what an owner that came in at epoch origin pulls.
+type RangeMove struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	N          uint32                 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
+	FirstToken uint64                 `protobuf:"fixed64,2,opt,name=first_token,json=firstToken,proto3" json:"first_token,omitempty"`
+	LastToken  uint64                 `protobuf:"fixed64,3,opt,name=last_token,json=lastToken,proto3" json:"last_token,omitempty"`
+	Origin     uint64                 `protobuf:"varint,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	// How many sources it must have read whole.
+	Sources       uint32 `protobuf:"varint,5,opt,name=sources,proto3" json:"sources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RangeMove) Reset() {
+	*x = RangeMove{}
+	mi := &file_starling_v1_replica_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RangeMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RangeMove) ProtoMessage() {}
+
+func (x *RangeMove) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RangeMove.ProtoReflect.Descriptor instead.
+func (*RangeMove) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *RangeMove) GetN() uint32 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *RangeMove) GetFirstToken() uint64 {
+	if x != nil {
+		return x.FirstToken
+	}
+	return 0
+}
+
+func (x *RangeMove) GetLastToken() uint64 {
+	if x != nil {
+		return x.LastToken
+	}
+	return 0
+}
+
+func (x *RangeMove) GetOrigin() uint64 {
+	if x != nil {
+		return x.Origin
+	}
+	return 0
+}
+
+func (x *RangeMove) GetSources() uint32 {
+	if x != nil {
+		return x.Sources
+	}
+	return 0
+}
+
+type ReadMovesReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The epoch that is on the receiver's disk.
+	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Places in the request's order of those that it is complete for, ascending.
+	Complete      []uint32 `protobuf:"varint,2,rep,packed,name=complete,proto3" json:"complete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadMovesReply) Reset() {
+	*x = ReadMovesReply{}
+	mi := &file_starling_v1_replica_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadMovesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadMovesReply) ProtoMessage() {}
+
+func (x *ReadMovesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadMovesReply.ProtoReflect.Descriptor instead.
+func (*ReadMovesReply) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ReadMovesReply) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ReadMovesReply) GetComplete() []uint32 {
+	if x != nil {
+		return x.Complete
+	}
+	return nil
+}
+
 var File_starling_v1_replica_proto protoreflect.FileDescriptor
 
 const file_starling_v1_replica_proto_rawDesc = "" +
@@ -3440,7 +3843,8 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x04name\x18\x06 \x01(\tR\x04name\x12\x1c\n" +
 	"\n" +
 	"to_node_id\x18\a \x01(\fR\btoNodeId\x12\x17\n" +
-	"\awall_ms\x18\b \x01(\x03R\x06wallMs\"\xb9\t\n" +
+	"\awall_ms\x18\b \x01(\x03R\x06wallMs\"\xab\n" +
+	"\n" +
 	"\vPeerRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3472,9 +3876,12 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"list_tasks\x18( \x01(\v2\x1d.starling.v1.ListTasksRequestH\x00R\tlistTasks\x128\n" +
 	"\bget_task\x18) \x01(\v2\x1b.starling.v1.GetTaskRequestH\x00R\agetTask\x12A\n" +
 	"\vcancel_task\x18* \x01(\v2\x1e.starling.v1.CancelTaskRequestH\x00R\n" +
-	"cancelTaskB\x06\n" +
-	"\x04body\"\x84\n" +
+	"cancelTask\x127\n" +
 	"\n" +
+	"pull_range\x182 \x01(\v2\x16.starling.v1.PullRangeH\x00R\tpullRange\x127\n" +
+	"\n" +
+	"read_moves\x183 \x01(\v2\x16.starling.v1.ReadMovesH\x00R\treadMovesB\x06\n" +
+	"\x04body\"\x80\v\n" +
 	"\tPeerReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12,\n" +
 	"\x05error\x18\x02 \x01(\v2\x16.starling.v1.PeerErrorR\x05error\x124\n" +
@@ -3504,7 +3911,11 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"list_tasks\x18( \x01(\v2\x1e.starling.v1.ListTasksResponseH\x00R\tlistTasks\x129\n" +
 	"\bget_task\x18) \x01(\v2\x1c.starling.v1.GetTaskResponseH\x00R\agetTask\x12B\n" +
 	"\vcancel_task\x18* \x01(\v2\x1f.starling.v1.CancelTaskResponseH\x00R\n" +
-	"cancelTaskB\x06\n" +
+	"cancelTask\x12<\n" +
+	"\n" +
+	"pull_range\x182 \x01(\v2\x1b.starling.v1.PullRangeReplyH\x00R\tpullRange\x12<\n" +
+	"\n" +
+	"read_moves\x183 \x01(\v2\x1b.starling.v1.ReadMovesReplyH\x00R\treadMovesB\x06\n" +
 	"\x04body\"\xd0\x01\n" +
 	"\tPeerError\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
@@ -3698,7 +4109,36 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\n" +
 	"rebuilding\x18\x06 \x03(\rR\n" +
 	"rebuilding\x12#\n" +
-	"\rtrees_suspect\x18\a \x01(\bR\ftreesSuspect2u\n" +
+	"\rtrees_suspect\x18\a \x01(\bR\ftreesSuspect\"~\n" +
+	"\tPullRange\x12\f\n" +
+	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1f\n" +
+	"\vfirst_token\x18\x02 \x01(\x06R\n" +
+	"firstToken\x12\x1d\n" +
+	"\n" +
+	"last_token\x18\x03 \x01(\x06R\tlastToken\x12\x19\n" +
+	"\x05after\x18\x04 \x01(\fH\x00R\x05after\x88\x01\x01B\b\n" +
+	"\x06_after\"\xb4\x01\n" +
+	"\x0ePullRangeReply\x12/\n" +
+	"\x05items\x18\x01 \x03(\v2\x19.starling.v1.ComparedItemR\x05items\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x12\x10\n" +
+	"\x03sum\x18\x03 \x01(\aR\x03sum\x12\x14\n" +
+	"\x05floor\x18\x04 \x01(\x06R\x05floor\x12\x1f\n" +
+	"\vpurge_level\x18\x05 \x01(\x06R\n" +
+	"purgeLevel\x12\x14\n" +
+	"\x05total\x18\x06 \x01(\x04R\x05total\"9\n" +
+	"\tReadMoves\x12,\n" +
+	"\x05moves\x18\x01 \x03(\v2\x16.starling.v1.RangeMoveR\x05moves\"\x8b\x01\n" +
+	"\tRangeMove\x12\f\n" +
+	"\x01n\x18\x01 \x01(\rR\x01n\x12\x1f\n" +
+	"\vfirst_token\x18\x02 \x01(\x06R\n" +
+	"firstToken\x12\x1d\n" +
+	"\n" +
+	"last_token\x18\x03 \x01(\x06R\tlastToken\x12\x16\n" +
+	"\x06origin\x18\x04 \x01(\x04R\x06origin\x12\x18\n" +
+	"\asources\x18\x05 \x01(\rR\asources\"B\n" +
+	"\x0eReadMovesReply\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
+	"\bcomplete\x18\x02 \x03(\rR\bcomplete2u\n" +
 	"\aReplica\x126\n" +
 	"\bRequests\x12\x12.starling.v1.Frame\x1a\x12.starling.v1.Frame(\x010\x01\x122\n" +
 	"\x04Bulk\x12\x12.starling.v1.Frame\x1a\x12.starling.v1.Frame(\x010\x01B>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
@@ -3716,7 +4156,7 @@ func file_starling_v1_replica_proto_rawDescGZIP() []byte {
 }
 
 var file_starling_v1_replica_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_starling_v1_replica_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_starling_v1_replica_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_starling_v1_replica_proto_goTypes = []any{
 	(Propose_Step)(0),          // 0: starling.v1.Propose.Step
 	(*Frame)(nil),              // 1: starling.v1.Frame
@@ -3760,24 +4200,29 @@ var file_starling_v1_replica_proto_goTypes = []any{
 	(*RaiseFloorsReply)(nil),   // 39: starling.v1.RaiseFloorsReply
 	(*ReadClaims)(nil),         // 40: starling.v1.ReadClaims
 	(*ReadClaimsReply)(nil),    // 41: starling.v1.ReadClaimsReply
-	nil,                        // 42: starling.v1.PeerError.MetadataEntry
-	(*CompareRequest)(nil),     // 43: starling.v1.CompareRequest
-	(*ListTasksRequest)(nil),   // 44: starling.v1.ListTasksRequest
-	(*GetTaskRequest)(nil),     // 45: starling.v1.GetTaskRequest
-	(*CancelTaskRequest)(nil),  // 46: starling.v1.CancelTaskRequest
-	(*CompareResponse)(nil),    // 47: starling.v1.CompareResponse
-	(*ListTasksResponse)(nil),  // 48: starling.v1.ListTasksResponse
-	(*GetTaskResponse)(nil),    // 49: starling.v1.GetTaskResponse
-	(*CancelTaskResponse)(nil), // 50: starling.v1.CancelTaskResponse
-	(*ItemAddress)(nil),        // 51: starling.v1.ItemAddress
-	(ConflictPolicy)(0),        // 52: starling.v1.ConflictPolicy
-	(Durability)(0),            // 53: starling.v1.Durability
-	(*PutRequest)(nil),         // 54: starling.v1.PutRequest
-	(*DeleteRequest)(nil),      // 55: starling.v1.DeleteRequest
-	(*PutResponse)(nil),        // 56: starling.v1.PutResponse
-	(*DeleteResponse)(nil),     // 57: starling.v1.DeleteResponse
-	(*HintStatus)(nil),         // 58: starling.v1.HintStatus
-	(*NodeLag)(nil),            // 59: starling.v1.NodeLag
+	(*PullRange)(nil),          // 42: starling.v1.PullRange
+	(*PullRangeReply)(nil),     // 43: starling.v1.PullRangeReply
+	(*ReadMoves)(nil),          // 44: starling.v1.ReadMoves
+	(*RangeMove)(nil),          // 45: starling.v1.RangeMove
+	(*ReadMovesReply)(nil),     // 46: starling.v1.ReadMovesReply
+	nil,                        // 47: starling.v1.PeerError.MetadataEntry
+	(*CompareRequest)(nil),     // 48: starling.v1.CompareRequest
+	(*ListTasksRequest)(nil),   // 49: starling.v1.ListTasksRequest
+	(*GetTaskRequest)(nil),     // 50: starling.v1.GetTaskRequest
+	(*CancelTaskRequest)(nil),  // 51: starling.v1.CancelTaskRequest
+	(*CompareResponse)(nil),    // 52: starling.v1.CompareResponse
+	(*ListTasksResponse)(nil),  // 53: starling.v1.ListTasksResponse
+	(*GetTaskResponse)(nil),    // 54: starling.v1.GetTaskResponse
+	(*CancelTaskResponse)(nil), // 55: starling.v1.CancelTaskResponse
+	(*ItemAddress)(nil),        // 56: starling.v1.ItemAddress
+	(ConflictPolicy)(0),        // 57: starling.v1.ConflictPolicy
+	(Durability)(0),            // 58: starling.v1.Durability
+	(*PutRequest)(nil),         // 59: starling.v1.PutRequest
+	(*DeleteRequest)(nil),      // 60: starling.v1.DeleteRequest
+	(*PutResponse)(nil),        // 61: starling.v1.PutResponse
+	(*DeleteResponse)(nil),     // 62: starling.v1.DeleteResponse
+	(*HintStatus)(nil),         // 63: starling.v1.HintStatus
+	(*NodeLag)(nil),            // 64: starling.v1.NodeLag
 }
 var file_starling_v1_replica_proto_depIdxs = []int32{
 	2,  // 0: starling.v1.Frame.hello:type_name -> starling.v1.Hello
@@ -3796,64 +4241,70 @@ var file_starling_v1_replica_proto_depIdxs = []int32{
 	17, // 13: starling.v1.PeerRequest.compare_roots:type_name -> starling.v1.CompareRoots
 	19, // 14: starling.v1.PeerRequest.compare_nodes:type_name -> starling.v1.CompareNodes
 	21, // 15: starling.v1.PeerRequest.compare_items:type_name -> starling.v1.CompareItems
-	43, // 16: starling.v1.PeerRequest.compare:type_name -> starling.v1.CompareRequest
+	48, // 16: starling.v1.PeerRequest.compare:type_name -> starling.v1.CompareRequest
 	36, // 17: starling.v1.PeerRequest.attest:type_name -> starling.v1.Attest
 	38, // 18: starling.v1.PeerRequest.raise_floors:type_name -> starling.v1.RaiseFloors
 	40, // 19: starling.v1.PeerRequest.read_claims:type_name -> starling.v1.ReadClaims
-	44, // 20: starling.v1.PeerRequest.list_tasks:type_name -> starling.v1.ListTasksRequest
-	45, // 21: starling.v1.PeerRequest.get_task:type_name -> starling.v1.GetTaskRequest
-	46, // 22: starling.v1.PeerRequest.cancel_task:type_name -> starling.v1.CancelTaskRequest
-	5,  // 23: starling.v1.PeerReply.error:type_name -> starling.v1.PeerError
-	7,  // 24: starling.v1.PeerReply.write:type_name -> starling.v1.WriteStateReply
-	9,  // 25: starling.v1.PeerReply.read:type_name -> starling.v1.ReadStateReply
-	11, // 26: starling.v1.PeerReply.range:type_name -> starling.v1.ReadRangeReply
-	14, // 27: starling.v1.PeerReply.forward:type_name -> starling.v1.ForwardReply
-	25, // 28: starling.v1.PeerReply.list_hints:type_name -> starling.v1.ListHintsReply
-	28, // 29: starling.v1.PeerReply.pull_state:type_name -> starling.v1.PullStateReply
-	30, // 30: starling.v1.PeerReply.push_state:type_name -> starling.v1.PushStateReply
-	32, // 31: starling.v1.PeerReply.propose:type_name -> starling.v1.ProposeReply
-	34, // 32: starling.v1.PeerReply.ping:type_name -> starling.v1.PingReply
-	16, // 33: starling.v1.PeerReply.handoff:type_name -> starling.v1.HandoffReply
-	18, // 34: starling.v1.PeerReply.compare_roots:type_name -> starling.v1.CompareRootsReply
-	20, // 35: starling.v1.PeerReply.compare_nodes:type_name -> starling.v1.CompareNodesReply
-	22, // 36: starling.v1.PeerReply.compare_items:type_name -> starling.v1.CompareItemsReply
-	47, // 37: starling.v1.PeerReply.compare:type_name -> starling.v1.CompareResponse
-	37, // 38: starling.v1.PeerReply.attest:type_name -> starling.v1.AttestReply
-	39, // 39: starling.v1.PeerReply.raise_floors:type_name -> starling.v1.RaiseFloorsReply
-	41, // 40: starling.v1.PeerReply.read_claims:type_name -> starling.v1.ReadClaimsReply
-	48, // 41: starling.v1.PeerReply.list_tasks:type_name -> starling.v1.ListTasksResponse
-	49, // 42: starling.v1.PeerReply.get_task:type_name -> starling.v1.GetTaskResponse
-	50, // 43: starling.v1.PeerReply.cancel_task:type_name -> starling.v1.CancelTaskResponse
-	42, // 44: starling.v1.PeerError.metadata:type_name -> starling.v1.PeerError.MetadataEntry
-	51, // 45: starling.v1.WriteState.item:type_name -> starling.v1.ItemAddress
-	52, // 46: starling.v1.WriteState.conflict:type_name -> starling.v1.ConflictPolicy
-	53, // 47: starling.v1.WriteState.durability:type_name -> starling.v1.Durability
-	51, // 48: starling.v1.ReadState.item:type_name -> starling.v1.ItemAddress
-	12, // 49: starling.v1.ReadRangeReply.items:type_name -> starling.v1.RangeItem
-	54, // 50: starling.v1.Forward.put:type_name -> starling.v1.PutRequest
-	55, // 51: starling.v1.Forward.delete:type_name -> starling.v1.DeleteRequest
-	56, // 52: starling.v1.ForwardReply.put:type_name -> starling.v1.PutResponse
-	57, // 53: starling.v1.ForwardReply.delete:type_name -> starling.v1.DeleteResponse
-	51, // 54: starling.v1.Handoff.item:type_name -> starling.v1.ItemAddress
-	52, // 55: starling.v1.Handoff.conflict:type_name -> starling.v1.ConflictPolicy
-	23, // 56: starling.v1.CompareItemsReply.items:type_name -> starling.v1.ComparedItem
-	58, // 57: starling.v1.ListHintsReply.hints:type_name -> starling.v1.HintStatus
-	59, // 58: starling.v1.ListHintsReply.lag:type_name -> starling.v1.NodeLag
-	26, // 59: starling.v1.ListHintsReply.setbacks:type_name -> starling.v1.Setback
-	35, // 60: starling.v1.Setback.parts:type_name -> starling.v1.Parts
-	0,  // 61: starling.v1.Propose.step:type_name -> starling.v1.Propose.Step
-	35, // 62: starling.v1.Attest.parts:type_name -> starling.v1.Parts
-	35, // 63: starling.v1.RaiseFloors.parts:type_name -> starling.v1.Parts
-	35, // 64: starling.v1.ReadClaims.parts:type_name -> starling.v1.Parts
-	1,  // 65: starling.v1.Replica.Requests:input_type -> starling.v1.Frame
-	1,  // 66: starling.v1.Replica.Bulk:input_type -> starling.v1.Frame
-	1,  // 67: starling.v1.Replica.Requests:output_type -> starling.v1.Frame
-	1,  // 68: starling.v1.Replica.Bulk:output_type -> starling.v1.Frame
-	67, // [67:69] is the sub-list for method output_type
-	65, // [65:67] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	49, // 20: starling.v1.PeerRequest.list_tasks:type_name -> starling.v1.ListTasksRequest
+	50, // 21: starling.v1.PeerRequest.get_task:type_name -> starling.v1.GetTaskRequest
+	51, // 22: starling.v1.PeerRequest.cancel_task:type_name -> starling.v1.CancelTaskRequest
+	42, // 23: starling.v1.PeerRequest.pull_range:type_name -> starling.v1.PullRange
+	44, // 24: starling.v1.PeerRequest.read_moves:type_name -> starling.v1.ReadMoves
+	5,  // 25: starling.v1.PeerReply.error:type_name -> starling.v1.PeerError
+	7,  // 26: starling.v1.PeerReply.write:type_name -> starling.v1.WriteStateReply
+	9,  // 27: starling.v1.PeerReply.read:type_name -> starling.v1.ReadStateReply
+	11, // 28: starling.v1.PeerReply.range:type_name -> starling.v1.ReadRangeReply
+	14, // 29: starling.v1.PeerReply.forward:type_name -> starling.v1.ForwardReply
+	25, // 30: starling.v1.PeerReply.list_hints:type_name -> starling.v1.ListHintsReply
+	28, // 31: starling.v1.PeerReply.pull_state:type_name -> starling.v1.PullStateReply
+	30, // 32: starling.v1.PeerReply.push_state:type_name -> starling.v1.PushStateReply
+	32, // 33: starling.v1.PeerReply.propose:type_name -> starling.v1.ProposeReply
+	34, // 34: starling.v1.PeerReply.ping:type_name -> starling.v1.PingReply
+	16, // 35: starling.v1.PeerReply.handoff:type_name -> starling.v1.HandoffReply
+	18, // 36: starling.v1.PeerReply.compare_roots:type_name -> starling.v1.CompareRootsReply
+	20, // 37: starling.v1.PeerReply.compare_nodes:type_name -> starling.v1.CompareNodesReply
+	22, // 38: starling.v1.PeerReply.compare_items:type_name -> starling.v1.CompareItemsReply
+	52, // 39: starling.v1.PeerReply.compare:type_name -> starling.v1.CompareResponse
+	37, // 40: starling.v1.PeerReply.attest:type_name -> starling.v1.AttestReply
+	39, // 41: starling.v1.PeerReply.raise_floors:type_name -> starling.v1.RaiseFloorsReply
+	41, // 42: starling.v1.PeerReply.read_claims:type_name -> starling.v1.ReadClaimsReply
+	53, // 43: starling.v1.PeerReply.list_tasks:type_name -> starling.v1.ListTasksResponse
+	54, // 44: starling.v1.PeerReply.get_task:type_name -> starling.v1.GetTaskResponse
+	55, // 45: starling.v1.PeerReply.cancel_task:type_name -> starling.v1.CancelTaskResponse
+	43, // 46: starling.v1.PeerReply.pull_range:type_name -> starling.v1.PullRangeReply
+	46, // 47: starling.v1.PeerReply.read_moves:type_name -> starling.v1.ReadMovesReply
+	47, // 48: starling.v1.PeerError.metadata:type_name -> starling.v1.PeerError.MetadataEntry
+	56, // 49: starling.v1.WriteState.item:type_name -> starling.v1.ItemAddress
+	57, // 50: starling.v1.WriteState.conflict:type_name -> starling.v1.ConflictPolicy
+	58, // 51: starling.v1.WriteState.durability:type_name -> starling.v1.Durability
+	56, // 52: starling.v1.ReadState.item:type_name -> starling.v1.ItemAddress
+	12, // 53: starling.v1.ReadRangeReply.items:type_name -> starling.v1.RangeItem
+	59, // 54: starling.v1.Forward.put:type_name -> starling.v1.PutRequest
+	60, // 55: starling.v1.Forward.delete:type_name -> starling.v1.DeleteRequest
+	61, // 56: starling.v1.ForwardReply.put:type_name -> starling.v1.PutResponse
+	62, // 57: starling.v1.ForwardReply.delete:type_name -> starling.v1.DeleteResponse
+	56, // 58: starling.v1.Handoff.item:type_name -> starling.v1.ItemAddress
+	57, // 59: starling.v1.Handoff.conflict:type_name -> starling.v1.ConflictPolicy
+	23, // 60: starling.v1.CompareItemsReply.items:type_name -> starling.v1.ComparedItem
+	63, // 61: starling.v1.ListHintsReply.hints:type_name -> starling.v1.HintStatus
+	64, // 62: starling.v1.ListHintsReply.lag:type_name -> starling.v1.NodeLag
+	26, // 63: starling.v1.ListHintsReply.setbacks:type_name -> starling.v1.Setback
+	35, // 64: starling.v1.Setback.parts:type_name -> starling.v1.Parts
+	0,  // 65: starling.v1.Propose.step:type_name -> starling.v1.Propose.Step
+	35, // 66: starling.v1.Attest.parts:type_name -> starling.v1.Parts
+	35, // 67: starling.v1.RaiseFloors.parts:type_name -> starling.v1.Parts
+	35, // 68: starling.v1.ReadClaims.parts:type_name -> starling.v1.Parts
+	23, // 69: starling.v1.PullRangeReply.items:type_name -> starling.v1.ComparedItem
+	45, // 70: starling.v1.ReadMoves.moves:type_name -> starling.v1.RangeMove
+	1,  // 71: starling.v1.Replica.Requests:input_type -> starling.v1.Frame
+	1,  // 72: starling.v1.Replica.Bulk:input_type -> starling.v1.Frame
+	1,  // 73: starling.v1.Replica.Requests:output_type -> starling.v1.Frame
+	1,  // 74: starling.v1.Replica.Bulk:output_type -> starling.v1.Frame
+	73, // [73:75] is the sub-list for method output_type
+	71, // [71:73] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_starling_v1_replica_proto_init() }
@@ -3885,6 +4336,8 @@ func file_starling_v1_replica_proto_init() {
 		(*PeerRequest_ListTasks)(nil),
 		(*PeerRequest_GetTask)(nil),
 		(*PeerRequest_CancelTask)(nil),
+		(*PeerRequest_PullRange)(nil),
+		(*PeerRequest_ReadMoves)(nil),
 	}
 	file_starling_v1_replica_proto_msgTypes[3].OneofWrappers = []any{
 		(*PeerReply_Write)(nil),
@@ -3907,6 +4360,8 @@ func file_starling_v1_replica_proto_init() {
 		(*PeerReply_ListTasks)(nil),
 		(*PeerReply_GetTask)(nil),
 		(*PeerReply_CancelTask)(nil),
+		(*PeerReply_PullRange)(nil),
+		(*PeerReply_ReadMoves)(nil),
 	}
 	file_starling_v1_replica_proto_msgTypes[8].OneofWrappers = []any{}
 	file_starling_v1_replica_proto_msgTypes[12].OneofWrappers = []any{
@@ -3919,13 +4374,14 @@ func file_starling_v1_replica_proto_init() {
 	}
 	file_starling_v1_replica_proto_msgTypes[20].OneofWrappers = []any{}
 	file_starling_v1_replica_proto_msgTypes[21].OneofWrappers = []any{}
+	file_starling_v1_replica_proto_msgTypes[41].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_starling_v1_replica_proto_rawDesc), len(file_starling_v1_replica_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   42,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
