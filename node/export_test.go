@@ -8,6 +8,8 @@ import (
 	"github.com/starling-db/starling/causal"
 	pb "github.com/starling-db/starling/proto/starling/v1"
 	"github.com/starling-db/starling/ring"
+	"github.com/starling-db/starling/storage"
+	"github.com/starling-db/starling/transfer"
 )
 
 // Ring is the epoch that the node has.
@@ -35,3 +37,25 @@ func (n *Node) SendHint(ctx context.Context, to ring.NodeID, epoch uint64, item 
 	}}})
 	return err
 }
+
+// Blocked says what a commit of the move under way waits for, as this node hears from the others.
+func (n *Node) Blocked(ctx context.Context) (blocked []ring.Block) {
+	e, quorums := n.epoch(), quorumsOf(n.state.Snapshot())
+	known := transfer.NewKnown(e, quorums)
+	n.askMoves(ctx, known, nil)
+	for _, q := range quorums {
+		blocked = append(blocked, e.MayCommit(q, known.Facts())...)
+	}
+	return blocked
+}
+
+// AskPage asks another node for the first page of a partition at N=3, as one that planned at an epoch.
+func (n *Node) AskPage(ctx context.Context, source ring.NodeID, epoch uint64, p int) error {
+	first, last := n.epoch().PartitionRange(p)
+	ask := transfer.Ask{Epoch: epoch, Move: storage.Move{First: uint64(first), Last: uint64(last), N: 3}}
+	_, err := peers{n}.pullPage(ctx, source, ask)
+	return err
+}
+
+// Pulling is how far the node's pull has come.
+func (n *Node) Pulling() transfer.Progress { return n.moves.puller.Progress() }

@@ -217,7 +217,9 @@ func TestPick(t *testing.T) {
 		"the first was read": {from: 2, change: func(j *job) { j.read[id(1)] = true }},
 		"it failed":          {from: 2, out: map[ring.NodeID]outage{id(1): {until: at(1)}}, change: func(*job) {}},
 		"it failed long ago": {from: 1, out: map[ring.NodeID]outage{id(1): {until: at(0)}}, change: func(*job) {}},
-		"both failed":        {wait: 2 * time.Second, out: map[ring.NodeID]outage{id(1): {until: at(3)}, id(2): {until: at(2)}}, change: func(*job) {}},
+		"both failed": {
+			wait: 2 * time.Second, out: map[ring.NodeID]outage{id(1): {until: at(3)}, id(2): {until: at(2)}}, change: func(*job) {},
+		},
 		"it is damaged":      {from: 2, change: func(j *job) { j.avoid[id(1)] = at(1) }},
 		"complete":           {change: func(j *job) { j.done = true }},
 		"it runs":            {change: func(j *job) { j.running = true }},
@@ -228,7 +230,7 @@ func TestPick(t *testing.T) {
 			t.Errorf("%s: from %v after %v, want %d after %v", name, from, wait, c.from, c.wait)
 		}
 	}
-	for times, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 4: 5 * time.Second, 100: 5 * time.Second} {
+	for times, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 4: 5 * time.Second, 100: 5 * time.Second} {
 		if got := backoff(time.Second, 5*time.Second, times); got != want {
 			t.Errorf("after %d failures %v, want %v", times, got, want)
 		}

@@ -252,9 +252,9 @@ func (r *run) later(ctx context.Context, j *job, err error) error {
 	return nil
 }
 
-// selfCounts reports whether the own data is a source: whole, and readable.
+// selfCounts reports whether the own data is a source, and can be read. While it is rebuilt nothing is settled in any case.
 func (r *run) selfCounts(w Work) (bool, error) {
-	if !w.Self || r.p.o.Store.ClaimOf(w.N, w.First).Rebuilding {
+	if !w.Self {
 		return false, nil
 	}
 	damaged, err := r.p.o.Store.LeafDamaged(r.p.o.Buckets(w.N), storage.LeafOf(w.First), storage.LeafOf(w.Last))

@@ -1,8 +1,10 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -36,6 +38,19 @@ func TestPull(t *testing.T) {
 		}
 		if left, err := r.store.PulledOf(r.work.Move); err != nil || len(left) != 0 {
 			t.Errorf("cursors are left: %v, %v", left, err)
+		}
+	})
+}
+
+// What a source has come to claim while it was read does not speak of the pages that were read before.
+func TestFloorIsOfTheBeginning(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.fill()
+		r.claim(r.sources[id(1)], 50, 0)
+		r.meddle = func(ring.NodeID, *Page, *error) { r.claim(r.sources[id(1)], causal.HLC(50+len(r.asked)), 0) }
+		r.pulled()
+		if c := r.store.ClaimOf(3, 0); c.Floor != 50 {
+			t.Errorf("it claims %+v", c)
 		}
 	})
 }
@@ -178,6 +193,14 @@ func TestTwoOrigins(t *testing.T) {
 
 func TestHostilePages(t *testing.T) {
 	foreign := Item{Key: itemKey(9, storage.AppendRangeKey(nil, itemOf(9, "x"))), State: causal.AppendState(nil, causal.State{})}
+	wide, _ := causal.Mint(causal.Siblings, causal.State{}, 1, 1, causal.Write{Value: make([]byte, MaxBytes/2)})
+	large := causal.AppendState(nil, wide)
+	var many []Item // all of them such as there may be
+	for i := range MaxItems + 1 {
+		key := itemKey(bucket, storage.AppendRangeKey(nil, itemOf(bucket, fmt.Sprint(i))))
+		many = append(many, Item{key, causal.AppendState(nil, causal.State{})})
+	}
+	slices.SortFunc(many, func(a, b Item) int { return bytes.Compare(a.Key, b.Key) })
 	for name, c := range map[string]struct {
 		change func(*Page)
 		why    error
@@ -192,8 +215,8 @@ func TestHostilePages(t *testing.T) {
 		"no state":             {func(p *Page) { p.Items[0].State = []byte("?") }, ErrPage, false},
 		"outside of the range": {func(p *Page) { p.Items[0].Key[8] ^= 0x80 }, ErrPage, false},
 		"at a wrong token":     {func(p *Page) { p.Items[0].Key[15] ^= 1 }, ErrPage, false},
-		"too many bytes":       {func(p *Page) { p.Items[0].State = make([]byte, MaxBytes) }, ErrPage, false},
-		"too many items":       {func(p *Page) { p.Items = append(p.Items, make([]Item, MaxItems)...) }, ErrPage, false},
+		"too many bytes":       {func(p *Page) { p.Items[0].State, p.Items[1].State = large, large }, ErrPage, false},
+		"too many items":       {func(p *Page) { p.Items = many }, ErrPage, false},
 		"impossible claims":    {func(p *Page) { p.Floor, p.PurgeLevel = 5, 6 }, ErrPage, false},
 		"a bucket unheard of":  {func(p *Page) { p.Items = append(p.Items, foreign) }, ErrBucket, false},
 	} {
@@ -309,7 +332,7 @@ func TestSelfCounts(t *testing.T) {
 		if err := r.store.SetClaims(t.Context(), 0, []storage.Claim{{N: 3, Rebuilding: true}}); err != nil {
 			t.Fatal(err)
 		}
-		r.stuck(nil)
+		r.stuck(ErrRebuilding)
 		r.claim(r.store, 0, 0)
 		r.pulled()
 		r.has(1)

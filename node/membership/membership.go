@@ -25,9 +25,9 @@ type Membership struct {
 	// meta is what memberlist's delegate hands out: encoded, and known to fit.
 	meta atomic.Pointer[[]byte]
 	// updates asks the announcer for a rebroadcast, leave for a goodbye.
-	updates   chan struct{}
-	leave     chan leaveRequest
-	rejoin    chan struct{}
+	updates chan struct{}
+	leave   chan leaveRequest
+	rejoin  chan struct{}
 	// conflicted is how many more rounds this node speaks up because a peer still held its former address.
 	conflicted atomic.Int32
 
