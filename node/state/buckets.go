@@ -41,11 +41,12 @@ func (m *Manager) Create(ctx context.Context, in *pb.Bucket) (b *Bucket, created
 		if err != nil {
 			return nil, false, err
 		}
-		switch result, other, err := m.ballot(ctx, asked); {
+		base := m.Snapshot().Epoch.Base
+		switch result, other, err := m.ballot(ctx, asked, base); {
 		case err != nil:
 			return nil, false, err
 		case result == claimWon:
-			b, err := m.commit(ctx, opCreate, committed(asked))
+			b, err := m.commitUnder(ctx, opCreate, committed(asked), base)
 			return b, err == nil, err
 		case result == claimRival:
 			other = committed(other)

@@ -234,7 +234,7 @@ func TestClaimsAreBindingAndSurviveARestart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stands, err := c.node(i).claim(ctx, e)
+		stands, err := c.node(i).claim(ctx, e, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,7 +272,7 @@ func TestAClaimThatWonIsFinishedByTheNextCreator(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 2 { // its creator ended here
-		if _, err := c.node(i).claim(t.Context(), proto.CloneOf(e)); err != nil {
+		if _, err := c.node(i).claim(t.Context(), proto.CloneOf(e), 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -85,13 +85,17 @@ func (p *poll) outcome() (o outcome, entry *pb.BucketEntry) {
 	return claimOpen, nil
 }
 
-// claim grants asked, durably, unless this node stands by another entry. It returns the one that it stands by.
-func (m *Manager) claim(ctx context.Context, asked *pb.BucketEntry) (*pb.BucketEntry, error) {
+// claim grants asked, durably, unless this node stands by another entry. It returns the one that it stands by. The caller
+// counts the members of the base layout of this version.
+func (m *Manager) claim(ctx context.Context, asked *pb.BucketEntry, base uint64) (*pb.BucketEntry, error) {
 	release, err := take(ctx, m.turn)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
+	if err := m.mayClaim(base); err != nil {
+		return nil, err
+	}
 	name := asked.GetBucket().GetName()
 	committed := m.current.Load().doc.wire.GetBuckets()
 	stands := contend(committed[name], m.claims[name], asked)
@@ -143,7 +147,7 @@ func (m *Manager) hearClaim(ctx context.Context, req *pb.PushState) (*pb.PushSta
 	if !bytes.Equal(id, own.wire.GetClusterId()) {
 		return nil, &ConflictError{"cluster id", fmt.Sprintf("%x", own.wire.GetClusterId()), fmt.Sprintf("%x", id)}
 	}
-	stands, err := m.claim(ctx, asked)
+	stands, err := m.claim(ctx, asked, req.GetBaseVersion())
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +160,8 @@ func (m *Manager) hearClaim(ctx context.Context, req *pb.PushState) (*pb.PushSta
 
 // claimDocument is d with e in its place, committed or not.
 func claimDocument(d *Document, e *pb.BucketEntry) *pb.ClusterDocument {
-	buckets := maps.Clone(d.wire.GetBuckets())
+	buckets := make(map[string]*pb.BucketEntry, len(d.wire.GetBuckets())+1)
+	maps.Copy(buckets, d.wire.GetBuckets())
 	buckets[e.GetBucket().GetName()] = e
 	return &pb.ClusterDocument{
 		Name: d.wire.GetName(), ClusterId: d.wire.GetClusterId(), Incarnation: d.wire.GetIncarnation(),

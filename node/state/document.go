@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/spaolacci/murmur3"
 	"google.golang.org/protobuf/proto"
@@ -18,6 +16,9 @@ const (
 	// MaxDocumentBytes bounds an encoded document. memberlist carries at most 20 MiB.
 	MaxDocumentBytes = 16 << 20
 
+	// maxEpochs bounds the epochs of a document that comes in. All but the newest are dropped.
+	maxEpochs = 64
+
 	maxNodes     = 4096
 	maxName      = 255 // bytes of a cluster's, node's or zone's name, or an address
 	clusterIDLen = 16
@@ -25,10 +26,8 @@ const (
 
 // Document is a valid, immutable cluster document.
 type Document struct {
-	wire *pb.ClusterDocument // never modified; entries are shared between documents
-	// epochs are the decoded ones of wire; newest is the one with the highest number, nil before the founding.
-	epochs map[uint64]*ring.Epoch
-	newest *ring.Epoch
+	wire   *pb.ClusterDocument // never modified; entries are shared between documents
+	newest *ring.Epoch         // the one epoch of wire; nil before the founding
 	// encoded is wire's deterministic form, print its hash.
 	encoded []byte
 	print   uint64
@@ -54,7 +53,10 @@ func DecodeDocument(b []byte) (*Document, error) {
 
 // newDocument checks wire and takes it over.
 func newDocument(wire *pb.ClusterDocument) (*Document, error) {
-	d := &Document{wire: wire, epochs: make(map[uint64]*ring.Epoch, len(wire.GetEpochs()))}
+	d := &Document{wire: wire}
+	if n := len(wire.GetEpochs()); n > maxEpochs {
+		return nil, &DocumentError{What: fmt.Sprintf("%d epochs, at most %d are allowed", n, maxEpochs)}
+	}
 	for n, b := range wire.GetEpochs() {
 		e, err := ring.DecodeEpoch(b)
 		if err != nil {
@@ -63,7 +65,12 @@ func newDocument(wire *pb.ClusterDocument) (*Document, error) {
 		if e.Number != n {
 			return nil, &DocumentError{What: fmt.Sprintf("epoch %d calls itself %d", n, e.Number)}
 		}
-		d.epochs[n] = e
+		if d.newest == nil || e.Number > d.newest.Number {
+			d.newest = e
+		}
+	}
+	if d.newest != nil {
+		d.keepNewest()
 	}
 	if err := checkDocument(wire); err != nil {
 		return nil, err
@@ -71,11 +78,8 @@ func newDocument(wire *pb.ClusterDocument) (*Document, error) {
 	return d, d.seal()
 }
 
-// seal derives what a document with wire and epochs set carries besides.
+// seal derives what a document with wire and newest set carries besides.
 func (d *Document) seal() error {
-	if len(d.epochs) > 0 {
-		d.newest = d.epochs[slices.Max(slices.Collect(maps.Keys(d.epochs)))]
-	}
 	var err error
 	if d.encoded, err = deterministic(d.wire); err != nil {
 		return &DocumentError{What: "can't be encoded", Err: err}
@@ -125,8 +129,8 @@ func checkDocument(d *pb.ClusterDocument) error {
 	}
 	switch len(d.GetClusterId()) {
 	case 0:
-		if len(d.GetEpochs()) > 0 || len(d.GetBuckets()) > 0 || d.GetIncarnation() > 0 {
-			return malformed("has epochs, buckets or an incarnation but no cluster id")
+		if len(d.GetEpochs()) > 0 || len(d.GetBuckets()) > 0 || d.GetIncarnation() > 0 || len(d.GetHistory()) > 0 {
+			return malformed("has epochs, buckets, a history or an incarnation but no cluster id")
 		}
 	case clusterIDLen:
 		if len(d.GetEpochs()) == 0 || bytes.Equal(d.GetClusterId(), make([]byte, clusterIDLen)) {
@@ -134,6 +138,9 @@ func checkDocument(d *pb.ClusterDocument) error {
 		}
 	default:
 		return malformed("cluster id of %d bytes, must have %d", len(d.GetClusterId()), clusterIDLen)
+	}
+	if err := checkHistory(d); err != nil {
+		return err
 	}
 	if len(d.GetNodes()) > maxNodes {
 		return malformed("%d nodes, at most %d are allowed", len(d.GetNodes()), maxNodes)

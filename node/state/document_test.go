@@ -25,20 +25,34 @@ type universe struct {
 
 func newUniverse(t testing.TB, seed uint64) *universe {
 	u := &universe{r: rand.New(rand.NewPCG(seed, 1)), id: bytes.Repeat([]byte{byte(seed%250) + 1}, clusterIDLen), epochs: make(map[uint64][]byte)}
+	e := ring.Genesis(testLayout(t, 3, 0))
 	for n := range uint64(3) {
-		var members []ring.Member
-		for i := range 3 + int(n) {
-			members = append(members, ring.Member{ID: nodeID(i), Weight: 1})
+		u.epochs[n] = ring.AppendEpoch(nil, e)
+		var err error
+		if e.Joint() {
+			e, err = e.Commit()
+		} else {
+			e, err = e.Begin(testLayout(t, 4, n+1))
 		}
-		l, err := ring.Plan(ring.PlanInput{Members: members, Partitions: 4, Replicas: 3, Version: n})
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := ring.Genesis(l)
-		e.Number = n
-		u.epochs[n] = ring.AppendEpoch(nil, e)
 	}
 	return u
+}
+
+// testLayout is one of so many members.
+func testLayout(t testing.TB, nodes int, version uint64) *ring.Layout {
+	t.Helper()
+	var members []ring.Member
+	for i := range nodes {
+		members = append(members, ring.Member{ID: nodeID(i), Weight: 1})
+	}
+	l, err := ring.Plan(ring.PlanInput{Members: members, Partitions: 4, Replicas: 3, Version: version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 func (u *universe) draw(t testing.TB) *Document {
@@ -55,6 +69,9 @@ func (u *universe) draw(t testing.TB) *Document {
 		d.Epochs, d.Buckets = make(map[uint64][]byte), make(map[string]*pb.BucketEntry)
 		for n := range 1 + u.r.Uint64N(3) {
 			d.Epochs[n] = u.epochs[n]
+			if n > 0 && u.r.IntN(2) == 0 {
+				d.History = mergeHistory(d.History, map[uint64]*pb.EpochChange{n: u.change(n)})
+			}
 		}
 		for _, name := range []string{"default", "a", "b"} {
 			if u.r.IntN(3) > 0 {
@@ -67,6 +84,11 @@ func (u *universe) draw(t testing.TB) *Document {
 		t.Fatal(err)
 	}
 	return doc
+}
+
+// change is how epoch n came about, installed by one node or another.
+func (u *universe) change(n uint64) *pb.EpochChange {
+	return &pb.EpochChange{Kind: pb.EpochChange_KIND_BEGUN, ToVersion: n, AtHlc: 1 + u.r.Uint64N(3)}
 }
 
 func (u *universe) entry(name string) *pb.BucketEntry {
@@ -123,18 +145,13 @@ func TestMergeIsAJoin(t *testing.T) {
 func TestWhatIsDecidedIsNeverOverwritten(t *testing.T) {
 	u := newUniverse(t, 1)
 	base := &pb.ClusterDocument{Name: "test", ClusterId: u.id, Epochs: map[uint64][]byte{0: u.epochs[0]}}
-	e, err := ring.DecodeEpoch(u.epochs[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := *e
-	other.Number = 0
+	other := ring.Genesis(testLayout(t, 5, 0))
 	for field, spoil := range map[string]func(*pb.ClusterDocument){
 		"cluster name": func(d *pb.ClusterDocument) { d.Name = "another" },
 		"cluster id":   func(d *pb.ClusterDocument) { d.ClusterId = bytes.Repeat([]byte{9}, clusterIDLen) },
 		"incarnation":  func(d *pb.ClusterDocument) { d.Incarnation = 4 },
 		"epoch 0": func(d *pb.ClusterDocument) {
-			d.Epochs = map[uint64][]byte{0: ring.AppendEpoch(nil, &other)}
+			d.Epochs = map[uint64][]byte{0: ring.AppendEpoch(nil, other)}
 		},
 	} {
 		changed := proto.CloneOf(base)
@@ -206,6 +223,9 @@ func TestMalformedDocumentsAreRefused(t *testing.T) {
 		"another id":                  func(d *pb.ClusterDocument) { d.Buckets["b"].Bucket.Id++ },
 		"generation 0":                func(d *pb.ClusterDocument) { d.Buckets["b"].Generation = 0 },
 		"a claim":                     func(d *pb.ClusterDocument) { d.Buckets["b"].Bucket.AlteredHlc = 0 },
+		"a history of the future":     func(d *pb.ClusterDocument) { d.History = map[uint64]*pb.EpochChange{3: u.change(3)} },
+		"a history of nothing":        func(d *pb.ClusterDocument) { d.History = map[uint64]*pb.EpochChange{1: {}} },
+		"a history of the founding":   func(d *pb.ClusterDocument) { d.History = map[uint64]*pb.EpochChange{0: u.change(1)} },
 		"a drop without its time":     func(d *pb.ClusterDocument) { d.Buckets["b"].Dropped, d.Buckets["b"].DroppedHlc = true, 0 },
 	} {
 		d := valid()

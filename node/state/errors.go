@@ -24,6 +24,8 @@ var (
 	ErrUnknownBucket = errors.New("unknown bucket")
 	// ErrBucketExists: a bucket of that name exists with other settings.
 	ErrBucketExists = errors.New("the bucket exists with other settings")
+	// ErrMembersChange: a change of the members is being decided, or not known everywhere yet.
+	ErrMembersChange = errors.New("the members are about to change; try again")
 	// ErrMajority: too few members made a change durable.
 	ErrMajority = errors.New("no majority of the members")
 )
@@ -101,6 +103,8 @@ type MajorityError struct {
 	// still spread from those that hold it.
 	Refused bool
 	Causes  []Cause
+
+	answered int // to a claim, be it with another one
 }
 
 func (e *MajorityError) Error() string {
@@ -120,3 +124,14 @@ func (e *MajorityError) Error() string {
 
 // Is makes errors.Is(err, ErrMajority) true.
 func (e *MajorityError) Is(target error) bool { return target == ErrMajority }
+
+// ClaimsError says that the members should not change while creations of these buckets are neither won nor lost.
+type ClaimsError struct {
+	Buckets []string
+	// Claims are the open claims, for Settle.
+	Claims []byte
+}
+
+func (e *ClaimsError) Error() string {
+	return fmt.Sprintf("creations of %d buckets have yet to end before the members change: %q", len(e.Buckets), e.Buckets)
+}

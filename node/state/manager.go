@@ -38,6 +38,8 @@ type Manager struct {
 	self       NodeAttributes             // guarded by turn
 	vote       *pb.Vote                   // guarded by turn; nil: not given
 	claims     map[string]*pb.BucketEntry // guarded by turn; see claim.go
+	// fenced: no claim is granted before this epoch is decided. Changed under turn; see fence.go.
+	fenced atomic.Uint64
 
 	founder founder // touched by Run alone
 

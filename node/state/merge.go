@@ -10,12 +10,11 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	pb "github.com/starling-db/starling/proto/starling/v1"
-	"github.com/starling-db/starling/ring"
 )
 
 // Merge joins two documents. It is commutative, associative and idempotent; a *ConflictError when they
-// differ in what is decided once: the cluster's name and id, its incarnation, the content of an epoch. It
-// returns a itself when b brings nothing new.
+// differ in what is decided once: the cluster's name and id, its incarnation, the content of an epoch, or when
+// the later of two epochs can't come of the earlier. It returns a itself when b brings nothing new.
 func Merge(a, b *Document) (*Document, error) {
 	if a == b || bytes.Equal(a.encoded, b.encoded) {
 		return a, nil
@@ -30,6 +29,7 @@ func Merge(a, b *Document) (*Document, error) {
 	if err := mergeEpochs(out, a, b); err != nil {
 		return nil, err
 	}
+	out.wire.History = mergeHistory(a.wire.GetHistory(), b.wire.GetHistory())
 	out.wire.Buckets = mergeMaps(a.wire.GetBuckets(), b.wire.GetBuckets(), compareEntries)
 	out.wire.Nodes = mergeMaps(a.wire.GetNodes(), b.wire.GetNodes(), compareNodes)
 	if err := out.seal(); err != nil {
@@ -53,23 +53,6 @@ func mergeIdentity(out, a, b *pb.ClusterDocument) error {
 		return &ConflictError{"incarnation", fmt.Sprint(a.GetIncarnation()), fmt.Sprint(b.GetIncarnation())}
 	}
 	out.ClusterId, out.Incarnation = a.GetClusterId(), a.GetIncarnation()
-	return nil
-}
-
-// mergeEpochs unites the decided epochs. One number has one content, for ever.
-func mergeEpochs(out, a, b *Document) error {
-	out.epochs = maps.Clone(a.epochs)
-	out.wire.Epochs = maps.Clone(a.wire.GetEpochs())
-	for n, raw := range b.wire.GetEpochs() {
-		have, known := out.wire.Epochs[n]
-		if known && !bytes.Equal(have, raw) {
-			return &ConflictError{fmt.Sprintf("epoch %d", n), fmt.Sprintf("%d bytes", len(have)), fmt.Sprintf("%d other bytes", len(raw))}
-		}
-		if out.wire.Epochs == nil {
-			out.wire.Epochs, out.epochs = make(map[uint64][]byte), make(map[uint64]*ring.Epoch)
-		}
-		out.wire.Epochs[n], out.epochs[n] = raw, b.epochs[n]
-	}
 	return nil
 }
 

@@ -54,6 +54,8 @@ type Snapshot struct {
 	ClusterID   [16]byte
 	Incarnation uint64
 	Epoch       *ring.Epoch
+	// History says how the last epochs came about, oldest first. It may have gaps. Read-only.
+	History []EpochChange
 	// Nodes are the attributes of all nodes that the document knows. Read-only. A node counts as a member by
 	// Epoch alone.
 	Nodes map[ring.NodeID]NodeAttributes
@@ -69,6 +71,7 @@ func newSnapshot(d *Document) *Snapshot {
 		Cluster:     d.wire.GetName(),
 		Incarnation: d.wire.GetIncarnation(),
 		Epoch:       d.newest,
+		History:     d.history(),
 		Nodes:       make(map[ring.NodeID]NodeAttributes, len(d.wire.GetNodes())),
 		byName:      make(map[string]*Bucket, len(d.wire.GetBuckets())),
 		byID:        make(map[uint64]*Bucket, len(d.wire.GetBuckets())),

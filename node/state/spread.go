@@ -21,7 +21,11 @@ type tally struct {
 
 // newTally counts the members of the base layout, the acceptors of every decision.
 func (m *Manager) newTally(op, bucket string) *tally {
-	members := m.Snapshot().Epoch.Base.Members()
+	return m.tallyOf(op, bucket, m.Snapshot().Epoch.Base)
+}
+
+func (m *Manager) tallyOf(op, bucket string, base *ring.Layout) *tally {
+	members := base.Members()
 	t := &tally{self: m.o.ID, MajorityError: MajorityError{
 		Op: op, Bucket: bucket, Members: len(members), Required: len(members)/2 + 1,
 	}}
@@ -81,25 +85,25 @@ func (m *Manager) ask(ctx context.Context, nodes []ring.NodeID, req *pb.PushStat
 	return nil
 }
 
-// ballot claims an entry here and at the other members. It returns claimWon, claimRival, claimOvertaken or
+// ballot claims an entry here and at the other members of the base layout. It returns claimWon, claimRival, claimOvertaken or
 // claimSplit; while none of these is certain a *MajorityError.
-func (m *Manager) ballot(ctx context.Context, asked *pb.BucketEntry) (outcome, *pb.BucketEntry, error) {
+func (m *Manager) ballot(ctx context.Context, asked *pb.BucketEntry, base *ring.Layout) (outcome, *pb.BucketEntry, error) {
 	name := asked.GetBucket().GetName()
-	t := m.newTally(opCreate, name)
+	t := m.tallyOf(opCreate, name, base)
 	p := &poll{asked: asked, members: t.Members, required: t.Required, answers: make(map[ring.NodeID]*pb.BucketEntry)}
-	own, err := m.claim(ctx, asked)
+	own, err := m.claim(ctx, asked, base.Version())
 	if err != nil {
 		return claimOpen, nil, err
 	}
 	doc := m.current.Load().doc
-	if isMember(m.Snapshot().Epoch.Base, t.self) {
+	if isMember(base, t.self) {
 		p.answers[t.self] = own
 	}
 	raw, err := proto.Marshal(claimDocument(doc, asked))
 	if err != nil {
 		return claimOpen, nil, fmt.Errorf("create bucket %q: encode the claim: %w", name, err)
 	}
-	err = m.ask(ctx, t.others, &pb.PushState{Document: raw, CreateBucket: name}, func(a answer) bool {
+	err = m.ask(ctx, t.others, &pb.PushState{Document: raw, CreateBucket: name, BaseVersion: base.Version()}, func(a answer) bool {
 		if a.err == nil {
 			var e *pb.BucketEntry
 			if e, _, a.err = claimed(a.reply.GetDocument(), name); a.err == nil {
@@ -115,8 +119,11 @@ func (m *Manager) ballot(ctx context.Context, asked *pb.BucketEntry) (outcome, *
 	if o, e := p.outcome(); o != claimOpen {
 		return o, e, nil
 	}
-	t.Received = 0
+	t.Received, t.answered = 0, len(p.answers)
 	for _, e := range p.answers {
+		if !isClaim(e) && e.GetGeneration() >= asked.GetGeneration() {
+			return claimOvertaken, e, nil // it has won already
+		}
 		if agrees(e, asked) {
 			t.Received++
 		}
@@ -124,14 +131,26 @@ func (m *Manager) ballot(ctx context.Context, asked *pb.BucketEntry) (outcome, *
 	return claimOpen, nil, errors.Join(&t.MajorityError, err)
 }
 
-// commit makes an entry part of the document here and on a majority of the members.
+// commit makes an entry part of the document here and on a majority of the members of the layout that is in force when it
+// begins. Who may have accepted an epoch with other members before it heard of the entry does not count: see fence.go.
 func (m *Manager) commit(ctx context.Context, op string, e *pb.BucketEntry) (*Bucket, error) {
+	return m.commitUnder(ctx, op, e, m.Snapshot().Epoch.Base)
+}
+
+// commitUnder is commit for an entry that a majority of this layout's members granted.
+func (m *Manager) commitUnder(ctx context.Context, op string, e *pb.BucketEntry, base *ring.Layout) (*Bucket, error) {
 	if err := m.learn(ctx, e); err != nil {
 		return nil, err
 	}
-	t := m.newTally(op, e.GetBucket().GetName())
+	t := m.tallyOf(op, e.GetBucket().GetName(), base)
+	if now, changing := m.standing(); changing || now != base.Version() {
+		return nil, fmt.Errorf("%s %q: its outcome is unknown: %w", op, e.GetBucket().GetName(), ErrMembersChange)
+	}
 	req := &pb.PushState{Document: m.Document()}
 	err := m.ask(ctx, t.others, req, func(a answer) bool {
+		if a.err == nil && (a.reply.GetMembersChange() || a.reply.GetBaseVersion() != base.Version()) {
+			a.err = ErrMembersChange
+		}
 		if a.err != nil {
 			t.Causes = append(t.Causes, Cause{a.from, a.err})
 			return false
@@ -177,7 +196,10 @@ func (m *Manager) PushState(ctx context.Context, _ ring.NodeID, req *pb.PushStat
 	if _, err := m.Offer(ctx, req.GetDocument()); err != nil {
 		return nil, err
 	}
-	return &pb.PushStateReply{Document: m.Document()}, nil
+	reply := &pb.PushStateReply{}
+	reply.BaseVersion, reply.MembersChange = m.standing() // after the merge: see fence.go
+	reply.Document = m.Document()
+	return reply, nil
 }
 
 // PullState answers a peer that asks for the document.

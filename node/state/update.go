@@ -123,17 +123,17 @@ func (m *Manager) assertSelf(d *Document) (*Document, error) {
 }
 
 // with returns a changed copy. change gets a shallow copy of the message: it replaces maps, never writes to
-// them. Epochs must stay as they are.
+// them. The epoch must stay as it is; withEpoch changes it.
 func (d *Document) with(change func(*pb.ClusterDocument)) (*Document, error) {
 	w := &pb.ClusterDocument{
 		Name: d.wire.GetName(), ClusterId: d.wire.GetClusterId(), Incarnation: d.wire.GetIncarnation(),
-		Epochs: d.wire.GetEpochs(), Buckets: d.wire.GetBuckets(), Nodes: d.wire.GetNodes(),
+		Epochs: d.wire.GetEpochs(), Buckets: d.wire.GetBuckets(), Nodes: d.wire.GetNodes(), History: d.wire.GetHistory(),
 	}
 	change(w)
 	if err := checkDocument(w); err != nil {
 		return nil, err
 	}
-	next := &Document{wire: w, epochs: d.epochs}
+	next := &Document{wire: w, newest: d.newest}
 	return next, next.seal()
 }
 

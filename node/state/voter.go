@@ -114,7 +114,7 @@ func (v voter) proposed(p *pb.Propose) (*Document, error) {
 		return nil, err
 	case d.wire.GetName() != v.cluster:
 		return nil, &ConflictError{"cluster name", fmt.Sprintf("%q", v.cluster), fmt.Sprintf("%q", d.wire.GetName())}
-	case !d.Founded() || len(d.epochs) != 1 || d.newest.Number != 0 || d.newest.Joint():
+	case !d.Founded() || d.newest.Number != 0 || d.newest.Joint():
 		return nil, fmt.Errorf("%w: the document is not that of a new cluster", ErrFounding)
 	case !d.Names(v.self):
 		return nil, fmt.Errorf("%w: %w", ErrFounding, ErrNotMember)

@@ -75,6 +75,187 @@ func (Propose_Step) EnumDescriptor() ([]byte, []int) {
 	return file_starling_v1_replica_proto_rawDescGZIP(), []int{30, 0}
 }
 
+type Decide_Step int32
+
+const (
+	Decide_STEP_UNSPECIFIED Decide_Step = 0
+	// Promise to take no lower ballot.
+	Decide_STEP_PREPARE Decide_Step = 1
+	// Accept the value.
+	Decide_STEP_ACCEPT Decide_Step = 2
+)
+
+// Enum value maps for Decide_Step.
+var (
+	Decide_Step_name = map[int32]string{
+		0: "STEP_UNSPECIFIED",
+		1: "STEP_PREPARE",
+		2: "STEP_ACCEPT",
+	}
+	Decide_Step_value = map[string]int32{
+		"STEP_UNSPECIFIED": 0,
+		"STEP_PREPARE":     1,
+		"STEP_ACCEPT":      2,
+	}
+)
+
+func (x Decide_Step) Enum() *Decide_Step {
+	p := new(Decide_Step)
+	*p = x
+	return p
+}
+
+func (x Decide_Step) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Decide_Step) Descriptor() protoreflect.EnumDescriptor {
+	return file_starling_v1_replica_proto_enumTypes[1].Descriptor()
+}
+
+func (Decide_Step) Type() protoreflect.EnumType {
+	return &file_starling_v1_replica_proto_enumTypes[1]
+}
+
+func (x Decide_Step) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Decide_Step.Descriptor instead.
+func (Decide_Step) EnumDescriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{46, 0}
+}
+
+type DecideReply_Kind int32
+
+const (
+	DecideReply_KIND_UNSPECIFIED DecideReply_Kind = 0
+	DecideReply_KIND_PROMISED    DecideReply_Kind = 1
+	DecideReply_KIND_ACCEPTED    DecideReply_Kind = 2
+	// The ballot is the one that stands in the way.
+	DecideReply_KIND_REFUSED DecideReply_Kind = 3
+	// The receiver knows this epoch or a later one: see document.
+	DecideReply_KIND_DECIDED DecideReply_Kind = 4
+	// The receiver lacks earlier epochs: exchange documents with it.
+	DecideReply_KIND_BEHIND DecideReply_Kind = 5
+	// The value changes the members, and creations of buckets are open at the receiver: see claims.
+	DecideReply_KIND_UNSETTLED DecideReply_Kind = 6
+)
+
+// Enum value maps for DecideReply_Kind.
+var (
+	DecideReply_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_PROMISED",
+		2: "KIND_ACCEPTED",
+		3: "KIND_REFUSED",
+		4: "KIND_DECIDED",
+		5: "KIND_BEHIND",
+		6: "KIND_UNSETTLED",
+	}
+	DecideReply_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_PROMISED":    1,
+		"KIND_ACCEPTED":    2,
+		"KIND_REFUSED":     3,
+		"KIND_DECIDED":     4,
+		"KIND_BEHIND":      5,
+		"KIND_UNSETTLED":   6,
+	}
+)
+
+func (x DecideReply_Kind) Enum() *DecideReply_Kind {
+	p := new(DecideReply_Kind)
+	*p = x
+	return p
+}
+
+func (x DecideReply_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DecideReply_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_starling_v1_replica_proto_enumTypes[2].Descriptor()
+}
+
+func (DecideReply_Kind) Type() protoreflect.EnumType {
+	return &file_starling_v1_replica_proto_enumTypes[2]
+}
+
+func (x DecideReply_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DecideReply_Kind.Descriptor instead.
+func (DecideReply_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{47, 0}
+}
+
+type ProposeEpochReply_Outcome int32
+
+const (
+	ProposeEpochReply_OUTCOME_UNSPECIFIED ProposeEpochReply_Outcome = 0
+	ProposeEpochReply_OUTCOME_DECIDED     ProposeEpochReply_Outcome = 1
+	// Another epoch has that number: see document.
+	ProposeEpochReply_OUTCOME_LOST ProposeEpochReply_Outcome = 2
+	// Too few acceptors are alive: nothing was sent.
+	ProposeEpochReply_OUTCOME_REFUSED ProposeEpochReply_Outcome = 3
+	ProposeEpochReply_OUTCOME_UNKNOWN ProposeEpochReply_Outcome = 4
+	// The receiver may not propose: ask another node.
+	ProposeEpochReply_OUTCOME_ELSEWHERE ProposeEpochReply_Outcome = 5
+	// It can't follow: why is in message.
+	ProposeEpochReply_OUTCOME_INVALID ProposeEpochReply_Outcome = 6
+)
+
+// Enum value maps for ProposeEpochReply_Outcome.
+var (
+	ProposeEpochReply_Outcome_name = map[int32]string{
+		0: "OUTCOME_UNSPECIFIED",
+		1: "OUTCOME_DECIDED",
+		2: "OUTCOME_LOST",
+		3: "OUTCOME_REFUSED",
+		4: "OUTCOME_UNKNOWN",
+		5: "OUTCOME_ELSEWHERE",
+		6: "OUTCOME_INVALID",
+	}
+	ProposeEpochReply_Outcome_value = map[string]int32{
+		"OUTCOME_UNSPECIFIED": 0,
+		"OUTCOME_DECIDED":     1,
+		"OUTCOME_LOST":        2,
+		"OUTCOME_REFUSED":     3,
+		"OUTCOME_UNKNOWN":     4,
+		"OUTCOME_ELSEWHERE":   5,
+		"OUTCOME_INVALID":     6,
+	}
+)
+
+func (x ProposeEpochReply_Outcome) Enum() *ProposeEpochReply_Outcome {
+	p := new(ProposeEpochReply_Outcome)
+	*p = x
+	return p
+}
+
+func (x ProposeEpochReply_Outcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ProposeEpochReply_Outcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_starling_v1_replica_proto_enumTypes[3].Descriptor()
+}
+
+func (ProposeEpochReply_Outcome) Type() protoreflect.EnumType {
+	return &file_starling_v1_replica_proto_enumTypes[3]
+}
+
+func (x ProposeEpochReply_Outcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ProposeEpochReply_Outcome.Descriptor instead.
+func (ProposeEpochReply_Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{49, 0}
+}
+
 // Frame is one message on a stream, in either direction.
 type Frame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -282,6 +463,8 @@ type PeerRequest struct {
 	//	*PeerRequest_ListTasks
 	//	*PeerRequest_GetTask
 	//	*PeerRequest_CancelTask
+	//	*PeerRequest_Decide
+	//	*PeerRequest_ProposeEpoch
 	//	*PeerRequest_PullRange
 	//	*PeerRequest_ReadMoves
 	Body          isPeerRequest_Body `protobuf_oneof:"body"`
@@ -527,6 +710,24 @@ func (x *PeerRequest) GetCancelTask() *CancelTaskRequest {
 	return nil
 }
 
+func (x *PeerRequest) GetDecide() *Decide {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_Decide); ok {
+			return x.Decide
+		}
+	}
+	return nil
+}
+
+func (x *PeerRequest) GetProposeEpoch() *ProposeEpoch {
+	if x != nil {
+		if x, ok := x.Body.(*PeerRequest_ProposeEpoch); ok {
+			return x.ProposeEpoch
+		}
+	}
+	return nil
+}
+
 func (x *PeerRequest) GetPullRange() *PullRange {
 	if x != nil {
 		if x, ok := x.Body.(*PeerRequest_PullRange); ok {
@@ -632,6 +833,14 @@ type PeerRequest_CancelTask struct {
 	CancelTask *CancelTaskRequest `protobuf:"bytes,42,opt,name=cancel_task,json=cancelTask,proto3,oneof"`
 }
 
+type PeerRequest_Decide struct {
+	Decide *Decide `protobuf:"bytes,45,opt,name=decide,proto3,oneof"`
+}
+
+type PeerRequest_ProposeEpoch struct {
+	ProposeEpoch *ProposeEpoch `protobuf:"bytes,46,opt,name=propose_epoch,json=proposeEpoch,proto3,oneof"`
+}
+
 type PeerRequest_PullRange struct {
 	PullRange *PullRange `protobuf:"bytes,50,opt,name=pull_range,json=pullRange,proto3,oneof"`
 }
@@ -680,6 +889,10 @@ func (*PeerRequest_GetTask) isPeerRequest_Body() {}
 
 func (*PeerRequest_CancelTask) isPeerRequest_Body() {}
 
+func (*PeerRequest_Decide) isPeerRequest_Body() {}
+
+func (*PeerRequest_ProposeEpoch) isPeerRequest_Body() {}
+
 func (*PeerRequest_PullRange) isPeerRequest_Body() {}
 
 func (*PeerRequest_ReadMoves) isPeerRequest_Body() {}
@@ -711,6 +924,8 @@ type PeerReply struct {
 	//	*PeerReply_ListTasks
 	//	*PeerReply_GetTask
 	//	*PeerReply_CancelTask
+	//	*PeerReply_Decide
+	//	*PeerReply_ProposeEpoch
 	//	*PeerReply_PullRange
 	//	*PeerReply_ReadMoves
 	Body          isPeerReply_Body `protobuf_oneof:"body"`
@@ -949,6 +1164,24 @@ func (x *PeerReply) GetCancelTask() *CancelTaskResponse {
 	return nil
 }
 
+func (x *PeerReply) GetDecide() *DecideReply {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_Decide); ok {
+			return x.Decide
+		}
+	}
+	return nil
+}
+
+func (x *PeerReply) GetProposeEpoch() *ProposeEpochReply {
+	if x != nil {
+		if x, ok := x.Body.(*PeerReply_ProposeEpoch); ok {
+			return x.ProposeEpoch
+		}
+	}
+	return nil
+}
+
 func (x *PeerReply) GetPullRange() *PullRangeReply {
 	if x != nil {
 		if x, ok := x.Body.(*PeerReply_PullRange); ok {
@@ -1051,6 +1284,14 @@ type PeerReply_CancelTask struct {
 	CancelTask *CancelTaskResponse `protobuf:"bytes,42,opt,name=cancel_task,json=cancelTask,proto3,oneof"`
 }
 
+type PeerReply_Decide struct {
+	Decide *DecideReply `protobuf:"bytes,45,opt,name=decide,proto3,oneof"`
+}
+
+type PeerReply_ProposeEpoch struct {
+	ProposeEpoch *ProposeEpochReply `protobuf:"bytes,46,opt,name=propose_epoch,json=proposeEpoch,proto3,oneof"`
+}
+
 type PeerReply_PullRange struct {
 	PullRange *PullRangeReply `protobuf:"bytes,50,opt,name=pull_range,json=pullRange,proto3,oneof"`
 }
@@ -1098,6 +1339,10 @@ func (*PeerReply_ListTasks) isPeerReply_Body() {}
 func (*PeerReply_GetTask) isPeerReply_Body() {}
 
 func (*PeerReply_CancelTask) isPeerReply_Body() {}
+
+func (*PeerReply_Decide) isPeerReply_Body() {}
+
+func (*PeerReply_ProposeEpoch) isPeerReply_Body() {}
 
 func (*PeerReply_PullRange) isPeerReply_Body() {}
 
@@ -2680,7 +2925,9 @@ type PushState struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Document []byte                 `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
 	// Refuse when the sender's new entry of this bucket conflicts with one that the receiver holds.
-	CreateBucket  string `protobuf:"bytes,2,opt,name=create_bucket,json=createBucket,proto3" json:"create_bucket,omitempty"`
+	CreateBucket string `protobuf:"bytes,2,opt,name=create_bucket,json=createBucket,proto3" json:"create_bucket,omitempty"`
+	// With create_bucket: the version of the layout whose members' majority decides, by the sender's view.
+	BaseVersion   uint64 `protobuf:"varint,3,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2729,10 +2976,20 @@ func (x *PushState) GetCreateBucket() string {
 	return ""
 }
 
+func (x *PushState) GetBaseVersion() uint64 {
+	if x != nil {
+		return x.BaseVersion
+	}
+	return 0
+}
+
 // The merged document is fsynced.
 type PushStateReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Document      []byte                 `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Document []byte                 `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	// The version of the layout in force at the receiver, and whether it has accepted an epoch with other members.
+	BaseVersion   uint64 `protobuf:"varint,2,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
+	MembersChange bool   `protobuf:"varint,3,opt,name=members_change,json=membersChange,proto3" json:"members_change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2772,6 +3029,20 @@ func (x *PushStateReply) GetDocument() []byte {
 		return x.Document
 	}
 	return nil
+}
+
+func (x *PushStateReply) GetBaseVersion() uint64 {
+	if x != nil {
+		return x.BaseVersion
+	}
+	return 0
+}
+
+func (x *PushStateReply) GetMembersChange() bool {
+	if x != nil {
+		return x.MembersChange
+	}
+	return false
 }
 
 // Propose asks for the receiver's one vote for the founding of a cluster, releases it, or tells the decision.
@@ -3823,6 +4094,330 @@ func (x *ReadMovesReply) GetComplete() []uint32 {
 	return nil
 }
 
+// Decide asks an acceptor for its part in deciding an epoch. The ballot's node is the sender.
+type Decide struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Step  Decide_Step            `protobuf:"varint,1,opt,name=step,proto3,enum=starling.v1.Decide_Step" json:"step,omitempty"`
+	// The number of the epoch that is to be decided.
+	Instance uint64 `protobuf:"varint,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Of the ballot, from 1 on.
+	Counter uint64 `protobuf:"varint,3,opt,name=counter,proto3" json:"counter,omitempty"`
+	// An epoch in its binary form, with STEP_ACCEPT.
+	Value []byte `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
+	// Fingerprint of the sender's cluster document, with STEP_ACCEPT.
+	Document uint64 `protobuf:"fixed64,5,opt,name=document,proto3" json:"document,omitempty"`
+	// Accept even while creations of buckets are open: they could not be settled.
+	Unsettled     bool `protobuf:"varint,6,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Decide) Reset() {
+	*x = Decide{}
+	mi := &file_starling_v1_replica_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Decide) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Decide) ProtoMessage() {}
+
+func (x *Decide) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Decide.ProtoReflect.Descriptor instead.
+func (*Decide) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *Decide) GetStep() Decide_Step {
+	if x != nil {
+		return x.Step
+	}
+	return Decide_STEP_UNSPECIFIED
+}
+
+func (x *Decide) GetInstance() uint64 {
+	if x != nil {
+		return x.Instance
+	}
+	return 0
+}
+
+func (x *Decide) GetCounter() uint64 {
+	if x != nil {
+		return x.Counter
+	}
+	return 0
+}
+
+func (x *Decide) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *Decide) GetDocument() uint64 {
+	if x != nil {
+		return x.Document
+	}
+	return 0
+}
+
+func (x *Decide) GetUnsettled() bool {
+	if x != nil {
+		return x.Unsettled
+	}
+	return false
+}
+
+type DecideReply struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Kind    DecideReply_Kind       `protobuf:"varint,1,opt,name=kind,proto3,enum=starling.v1.DecideReply_Kind" json:"kind,omitempty"`
+	Counter uint64                 `protobuf:"varint,2,opt,name=counter,proto3" json:"counter,omitempty"`
+	NodeId  []byte                 `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// The highest ballot accepted before, and its value. With KIND_PROMISED; unset if there was none.
+	AcceptedCounter uint64 `protobuf:"varint,4,opt,name=accepted_counter,json=acceptedCounter,proto3" json:"accepted_counter,omitempty"`
+	AcceptedNodeId  []byte `protobuf:"bytes,5,opt,name=accepted_node_id,json=acceptedNodeId,proto3" json:"accepted_node_id,omitempty"`
+	Value           []byte `protobuf:"bytes,6,opt,name=value,proto3" json:"value,omitempty"`
+	// The receiver's document. With KIND_DECIDED, and with KIND_ACCEPTED when its fingerprint is not the sender's.
+	Document []byte `protobuf:"bytes,7,opt,name=document,proto3" json:"document,omitempty"`
+	// A ClusterDocument with the open claims as its buckets. With KIND_PROMISED, if there are any, and KIND_UNSETTLED.
+	Claims        []byte `protobuf:"bytes,8,opt,name=claims,proto3" json:"claims,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideReply) Reset() {
+	*x = DecideReply{}
+	mi := &file_starling_v1_replica_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideReply) ProtoMessage() {}
+
+func (x *DecideReply) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideReply.ProtoReflect.Descriptor instead.
+func (*DecideReply) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *DecideReply) GetKind() DecideReply_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return DecideReply_KIND_UNSPECIFIED
+}
+
+func (x *DecideReply) GetCounter() uint64 {
+	if x != nil {
+		return x.Counter
+	}
+	return 0
+}
+
+func (x *DecideReply) GetNodeId() []byte {
+	if x != nil {
+		return x.NodeId
+	}
+	return nil
+}
+
+func (x *DecideReply) GetAcceptedCounter() uint64 {
+	if x != nil {
+		return x.AcceptedCounter
+	}
+	return 0
+}
+
+func (x *DecideReply) GetAcceptedNodeId() []byte {
+	if x != nil {
+		return x.AcceptedNodeId
+	}
+	return nil
+}
+
+func (x *DecideReply) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *DecideReply) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *DecideReply) GetClaims() []byte {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+// ProposeEpoch hands a wish for the next epoch to a node that may propose it.
+type ProposeEpoch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An epoch in its binary form.
+	Value         []byte `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeEpoch) Reset() {
+	*x = ProposeEpoch{}
+	mi := &file_starling_v1_replica_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeEpoch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeEpoch) ProtoMessage() {}
+
+func (x *ProposeEpoch) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeEpoch.ProtoReflect.Descriptor instead.
+func (*ProposeEpoch) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ProposeEpoch) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+type ProposeEpochReply struct {
+	state   protoimpl.MessageState    `protogen:"open.v1"`
+	Outcome ProposeEpochReply_Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=starling.v1.ProposeEpochReply_Outcome" json:"outcome,omitempty"`
+	// The receiver's document, with OUTCOME_DECIDED and OUTCOME_LOST.
+	Document      []byte `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	Required      uint32 `protobuf:"varint,3,opt,name=required,proto3" json:"required,omitempty"`
+	Live          uint32 `protobuf:"varint,4,opt,name=live,proto3" json:"live,omitempty"`
+	Members       uint32 `protobuf:"varint,5,opt,name=members,proto3" json:"members,omitempty"`
+	Message       string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeEpochReply) Reset() {
+	*x = ProposeEpochReply{}
+	mi := &file_starling_v1_replica_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeEpochReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeEpochReply) ProtoMessage() {}
+
+func (x *ProposeEpochReply) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_replica_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeEpochReply.ProtoReflect.Descriptor instead.
+func (*ProposeEpochReply) Descriptor() ([]byte, []int) {
+	return file_starling_v1_replica_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ProposeEpochReply) GetOutcome() ProposeEpochReply_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return ProposeEpochReply_OUTCOME_UNSPECIFIED
+}
+
+func (x *ProposeEpochReply) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *ProposeEpochReply) GetRequired() uint32 {
+	if x != nil {
+		return x.Required
+	}
+	return 0
+}
+
+func (x *ProposeEpochReply) GetLive() uint32 {
+	if x != nil {
+		return x.Live
+	}
+	return 0
+}
+
+func (x *ProposeEpochReply) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *ProposeEpochReply) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_starling_v1_replica_proto protoreflect.FileDescriptor
 
 const file_starling_v1_replica_proto_rawDesc = "" +
@@ -3843,8 +4438,7 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x04name\x18\x06 \x01(\tR\x04name\x12\x1c\n" +
 	"\n" +
 	"to_node_id\x18\a \x01(\fR\btoNodeId\x12\x17\n" +
-	"\awall_ms\x18\b \x01(\x03R\x06wallMs\"\xab\n" +
-	"\n" +
+	"\awall_ms\x18\b \x01(\x03R\x06wallMs\"\x9c\v\n" +
 	"\vPeerRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3876,12 +4470,14 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"list_tasks\x18( \x01(\v2\x1d.starling.v1.ListTasksRequestH\x00R\tlistTasks\x128\n" +
 	"\bget_task\x18) \x01(\v2\x1b.starling.v1.GetTaskRequestH\x00R\agetTask\x12A\n" +
 	"\vcancel_task\x18* \x01(\v2\x1e.starling.v1.CancelTaskRequestH\x00R\n" +
-	"cancelTask\x127\n" +
+	"cancelTask\x12-\n" +
+	"\x06decide\x18- \x01(\v2\x13.starling.v1.DecideH\x00R\x06decide\x12@\n" +
+	"\rpropose_epoch\x18. \x01(\v2\x19.starling.v1.ProposeEpochH\x00R\fproposeEpoch\x127\n" +
 	"\n" +
 	"pull_range\x182 \x01(\v2\x16.starling.v1.PullRangeH\x00R\tpullRange\x127\n" +
 	"\n" +
 	"read_moves\x183 \x01(\v2\x16.starling.v1.ReadMovesH\x00R\treadMovesB\x06\n" +
-	"\x04body\"\x80\v\n" +
+	"\x04body\"\xfb\v\n" +
 	"\tPeerReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12,\n" +
 	"\x05error\x18\x02 \x01(\v2\x16.starling.v1.PeerErrorR\x05error\x124\n" +
@@ -3911,7 +4507,9 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"list_tasks\x18( \x01(\v2\x1e.starling.v1.ListTasksResponseH\x00R\tlistTasks\x129\n" +
 	"\bget_task\x18) \x01(\v2\x1c.starling.v1.GetTaskResponseH\x00R\agetTask\x12B\n" +
 	"\vcancel_task\x18* \x01(\v2\x1f.starling.v1.CancelTaskResponseH\x00R\n" +
-	"cancelTask\x12<\n" +
+	"cancelTask\x122\n" +
+	"\x06decide\x18- \x01(\v2\x18.starling.v1.DecideReplyH\x00R\x06decide\x12E\n" +
+	"\rpropose_epoch\x18. \x01(\v2\x1e.starling.v1.ProposeEpochReplyH\x00R\fproposeEpoch\x12<\n" +
 	"\n" +
 	"pull_range\x182 \x01(\v2\x1b.starling.v1.PullRangeReplyH\x00R\tpullRange\x12<\n" +
 	"\n" +
@@ -4039,12 +4637,15 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\x05parts\x18\x02 \x03(\v2\x12.starling.v1.PartsR\x05parts\"\v\n" +
 	"\tPullState\",\n" +
 	"\x0ePullStateReply\x12\x1a\n" +
-	"\bdocument\x18\x01 \x01(\fR\bdocument\"L\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument\"o\n" +
 	"\tPushState\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\fR\bdocument\x12#\n" +
-	"\rcreate_bucket\x18\x02 \x01(\tR\fcreateBucket\",\n" +
+	"\rcreate_bucket\x18\x02 \x01(\tR\fcreateBucket\x12!\n" +
+	"\fbase_version\x18\x03 \x01(\x04R\vbaseVersion\"v\n" +
 	"\x0ePushStateReply\x12\x1a\n" +
-	"\bdocument\x18\x01 \x01(\fR\bdocument\"\xe3\x01\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument\x12!\n" +
+	"\fbase_version\x18\x02 \x01(\x04R\vbaseVersion\x12%\n" +
+	"\x0emembers_change\x18\x03 \x01(\bR\rmembersChange\"\xe3\x01\n" +
 	"\aPropose\x12-\n" +
 	"\x04step\x18\x01 \x01(\x0e2\x19.starling.v1.Propose.StepR\x04step\x12\x1f\n" +
 	"\vproposal_id\x18\x02 \x01(\fR\n" +
@@ -4138,7 +4739,52 @@ const file_starling_v1_replica_proto_rawDesc = "" +
 	"\asources\x18\x05 \x01(\rR\asources\"B\n" +
 	"\x0eReadMovesReply\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
-	"\bcomplete\x18\x02 \x03(\rR\bcomplete2u\n" +
+	"\bcomplete\x18\x02 \x03(\rR\bcomplete\"\xfd\x01\n" +
+	"\x06Decide\x12,\n" +
+	"\x04step\x18\x01 \x01(\x0e2\x18.starling.v1.Decide.StepR\x04step\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\x04R\binstance\x12\x18\n" +
+	"\acounter\x18\x03 \x01(\x04R\acounter\x12\x14\n" +
+	"\x05value\x18\x04 \x01(\fR\x05value\x12\x1a\n" +
+	"\bdocument\x18\x05 \x01(\x06R\bdocument\x12\x1c\n" +
+	"\tunsettled\x18\x06 \x01(\bR\tunsettled\"?\n" +
+	"\x04Step\x12\x14\n" +
+	"\x10STEP_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fSTEP_PREPARE\x10\x01\x12\x0f\n" +
+	"\vSTEP_ACCEPT\x10\x02\"\xa0\x03\n" +
+	"\vDecideReply\x121\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1d.starling.v1.DecideReply.KindR\x04kind\x12\x18\n" +
+	"\acounter\x18\x02 \x01(\x04R\acounter\x12\x17\n" +
+	"\anode_id\x18\x03 \x01(\fR\x06nodeId\x12)\n" +
+	"\x10accepted_counter\x18\x04 \x01(\x04R\x0facceptedCounter\x12(\n" +
+	"\x10accepted_node_id\x18\x05 \x01(\fR\x0eacceptedNodeId\x12\x14\n" +
+	"\x05value\x18\x06 \x01(\fR\x05value\x12\x1a\n" +
+	"\bdocument\x18\a \x01(\fR\bdocument\x12\x16\n" +
+	"\x06claims\x18\b \x01(\fR\x06claims\"\x8b\x01\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rKIND_PROMISED\x10\x01\x12\x11\n" +
+	"\rKIND_ACCEPTED\x10\x02\x12\x10\n" +
+	"\fKIND_REFUSED\x10\x03\x12\x10\n" +
+	"\fKIND_DECIDED\x10\x04\x12\x0f\n" +
+	"\vKIND_BEHIND\x10\x05\x12\x12\n" +
+	"\x0eKIND_UNSETTLED\x10\x06\"$\n" +
+	"\fProposeEpoch\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\fR\x05value\"\xf7\x02\n" +
+	"\x11ProposeEpochReply\x12@\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2&.starling.v1.ProposeEpochReply.OutcomeR\aoutcome\x12\x1a\n" +
+	"\bdocument\x18\x02 \x01(\fR\bdocument\x12\x1a\n" +
+	"\brequired\x18\x03 \x01(\rR\brequired\x12\x12\n" +
+	"\x04live\x18\x04 \x01(\rR\x04live\x12\x18\n" +
+	"\amembers\x18\x05 \x01(\rR\amembers\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\x9f\x01\n" +
+	"\aOutcome\x12\x17\n" +
+	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fOUTCOME_DECIDED\x10\x01\x12\x10\n" +
+	"\fOUTCOME_LOST\x10\x02\x12\x13\n" +
+	"\x0fOUTCOME_REFUSED\x10\x03\x12\x13\n" +
+	"\x0fOUTCOME_UNKNOWN\x10\x04\x12\x15\n" +
+	"\x11OUTCOME_ELSEWHERE\x10\x05\x12\x13\n" +
+	"\x0fOUTCOME_INVALID\x10\x062u\n" +
 	"\aReplica\x126\n" +
 	"\bRequests\x12\x12.starling.v1.Frame\x1a\x12.starling.v1.Frame(\x010\x01\x122\n" +
 	"\x04Bulk\x12\x12.starling.v1.Frame\x1a\x12.starling.v1.Frame(\x010\x01B>Z<github.com/starling-db/starling/proto/starling/v1;starlingv1b\x06proto3"
@@ -4155,156 +4801,170 @@ func file_starling_v1_replica_proto_rawDescGZIP() []byte {
 	return file_starling_v1_replica_proto_rawDescData
 }
 
-var file_starling_v1_replica_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_starling_v1_replica_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_starling_v1_replica_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_starling_v1_replica_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_starling_v1_replica_proto_goTypes = []any{
-	(Propose_Step)(0),          // 0: starling.v1.Propose.Step
-	(*Frame)(nil),              // 1: starling.v1.Frame
-	(*Hello)(nil),              // 2: starling.v1.Hello
-	(*PeerRequest)(nil),        // 3: starling.v1.PeerRequest
-	(*PeerReply)(nil),          // 4: starling.v1.PeerReply
-	(*PeerError)(nil),          // 5: starling.v1.PeerError
-	(*WriteState)(nil),         // 6: starling.v1.WriteState
-	(*WriteStateReply)(nil),    // 7: starling.v1.WriteStateReply
-	(*ReadState)(nil),          // 8: starling.v1.ReadState
-	(*ReadStateReply)(nil),     // 9: starling.v1.ReadStateReply
-	(*ReadRange)(nil),          // 10: starling.v1.ReadRange
-	(*ReadRangeReply)(nil),     // 11: starling.v1.ReadRangeReply
-	(*RangeItem)(nil),          // 12: starling.v1.RangeItem
-	(*Forward)(nil),            // 13: starling.v1.Forward
-	(*ForwardReply)(nil),       // 14: starling.v1.ForwardReply
-	(*Handoff)(nil),            // 15: starling.v1.Handoff
-	(*HandoffReply)(nil),       // 16: starling.v1.HandoffReply
-	(*CompareRoots)(nil),       // 17: starling.v1.CompareRoots
-	(*CompareRootsReply)(nil),  // 18: starling.v1.CompareRootsReply
-	(*CompareNodes)(nil),       // 19: starling.v1.CompareNodes
-	(*CompareNodesReply)(nil),  // 20: starling.v1.CompareNodesReply
-	(*CompareItems)(nil),       // 21: starling.v1.CompareItems
-	(*CompareItemsReply)(nil),  // 22: starling.v1.CompareItemsReply
-	(*ComparedItem)(nil),       // 23: starling.v1.ComparedItem
-	(*ListHints)(nil),          // 24: starling.v1.ListHints
-	(*ListHintsReply)(nil),     // 25: starling.v1.ListHintsReply
-	(*Setback)(nil),            // 26: starling.v1.Setback
-	(*PullState)(nil),          // 27: starling.v1.PullState
-	(*PullStateReply)(nil),     // 28: starling.v1.PullStateReply
-	(*PushState)(nil),          // 29: starling.v1.PushState
-	(*PushStateReply)(nil),     // 30: starling.v1.PushStateReply
-	(*Propose)(nil),            // 31: starling.v1.Propose
-	(*ProposeReply)(nil),       // 32: starling.v1.ProposeReply
-	(*Ping)(nil),               // 33: starling.v1.Ping
-	(*PingReply)(nil),          // 34: starling.v1.PingReply
-	(*Parts)(nil),              // 35: starling.v1.Parts
-	(*Attest)(nil),             // 36: starling.v1.Attest
-	(*AttestReply)(nil),        // 37: starling.v1.AttestReply
-	(*RaiseFloors)(nil),        // 38: starling.v1.RaiseFloors
-	(*RaiseFloorsReply)(nil),   // 39: starling.v1.RaiseFloorsReply
-	(*ReadClaims)(nil),         // 40: starling.v1.ReadClaims
-	(*ReadClaimsReply)(nil),    // 41: starling.v1.ReadClaimsReply
-	(*PullRange)(nil),          // 42: starling.v1.PullRange
-	(*PullRangeReply)(nil),     // 43: starling.v1.PullRangeReply
-	(*ReadMoves)(nil),          // 44: starling.v1.ReadMoves
-	(*RangeMove)(nil),          // 45: starling.v1.RangeMove
-	(*ReadMovesReply)(nil),     // 46: starling.v1.ReadMovesReply
-	nil,                        // 47: starling.v1.PeerError.MetadataEntry
-	(*CompareRequest)(nil),     // 48: starling.v1.CompareRequest
-	(*ListTasksRequest)(nil),   // 49: starling.v1.ListTasksRequest
-	(*GetTaskRequest)(nil),     // 50: starling.v1.GetTaskRequest
-	(*CancelTaskRequest)(nil),  // 51: starling.v1.CancelTaskRequest
-	(*CompareResponse)(nil),    // 52: starling.v1.CompareResponse
-	(*ListTasksResponse)(nil),  // 53: starling.v1.ListTasksResponse
-	(*GetTaskResponse)(nil),    // 54: starling.v1.GetTaskResponse
-	(*CancelTaskResponse)(nil), // 55: starling.v1.CancelTaskResponse
-	(*ItemAddress)(nil),        // 56: starling.v1.ItemAddress
-	(ConflictPolicy)(0),        // 57: starling.v1.ConflictPolicy
-	(Durability)(0),            // 58: starling.v1.Durability
-	(*PutRequest)(nil),         // 59: starling.v1.PutRequest
-	(*DeleteRequest)(nil),      // 60: starling.v1.DeleteRequest
-	(*PutResponse)(nil),        // 61: starling.v1.PutResponse
-	(*DeleteResponse)(nil),     // 62: starling.v1.DeleteResponse
-	(*HintStatus)(nil),         // 63: starling.v1.HintStatus
-	(*NodeLag)(nil),            // 64: starling.v1.NodeLag
+	(Propose_Step)(0),              // 0: starling.v1.Propose.Step
+	(Decide_Step)(0),               // 1: starling.v1.Decide.Step
+	(DecideReply_Kind)(0),          // 2: starling.v1.DecideReply.Kind
+	(ProposeEpochReply_Outcome)(0), // 3: starling.v1.ProposeEpochReply.Outcome
+	(*Frame)(nil),                  // 4: starling.v1.Frame
+	(*Hello)(nil),                  // 5: starling.v1.Hello
+	(*PeerRequest)(nil),            // 6: starling.v1.PeerRequest
+	(*PeerReply)(nil),              // 7: starling.v1.PeerReply
+	(*PeerError)(nil),              // 8: starling.v1.PeerError
+	(*WriteState)(nil),             // 9: starling.v1.WriteState
+	(*WriteStateReply)(nil),        // 10: starling.v1.WriteStateReply
+	(*ReadState)(nil),              // 11: starling.v1.ReadState
+	(*ReadStateReply)(nil),         // 12: starling.v1.ReadStateReply
+	(*ReadRange)(nil),              // 13: starling.v1.ReadRange
+	(*ReadRangeReply)(nil),         // 14: starling.v1.ReadRangeReply
+	(*RangeItem)(nil),              // 15: starling.v1.RangeItem
+	(*Forward)(nil),                // 16: starling.v1.Forward
+	(*ForwardReply)(nil),           // 17: starling.v1.ForwardReply
+	(*Handoff)(nil),                // 18: starling.v1.Handoff
+	(*HandoffReply)(nil),           // 19: starling.v1.HandoffReply
+	(*CompareRoots)(nil),           // 20: starling.v1.CompareRoots
+	(*CompareRootsReply)(nil),      // 21: starling.v1.CompareRootsReply
+	(*CompareNodes)(nil),           // 22: starling.v1.CompareNodes
+	(*CompareNodesReply)(nil),      // 23: starling.v1.CompareNodesReply
+	(*CompareItems)(nil),           // 24: starling.v1.CompareItems
+	(*CompareItemsReply)(nil),      // 25: starling.v1.CompareItemsReply
+	(*ComparedItem)(nil),           // 26: starling.v1.ComparedItem
+	(*ListHints)(nil),              // 27: starling.v1.ListHints
+	(*ListHintsReply)(nil),         // 28: starling.v1.ListHintsReply
+	(*Setback)(nil),                // 29: starling.v1.Setback
+	(*PullState)(nil),              // 30: starling.v1.PullState
+	(*PullStateReply)(nil),         // 31: starling.v1.PullStateReply
+	(*PushState)(nil),              // 32: starling.v1.PushState
+	(*PushStateReply)(nil),         // 33: starling.v1.PushStateReply
+	(*Propose)(nil),                // 34: starling.v1.Propose
+	(*ProposeReply)(nil),           // 35: starling.v1.ProposeReply
+	(*Ping)(nil),                   // 36: starling.v1.Ping
+	(*PingReply)(nil),              // 37: starling.v1.PingReply
+	(*Parts)(nil),                  // 38: starling.v1.Parts
+	(*Attest)(nil),                 // 39: starling.v1.Attest
+	(*AttestReply)(nil),            // 40: starling.v1.AttestReply
+	(*RaiseFloors)(nil),            // 41: starling.v1.RaiseFloors
+	(*RaiseFloorsReply)(nil),       // 42: starling.v1.RaiseFloorsReply
+	(*ReadClaims)(nil),             // 43: starling.v1.ReadClaims
+	(*ReadClaimsReply)(nil),        // 44: starling.v1.ReadClaimsReply
+	(*PullRange)(nil),              // 45: starling.v1.PullRange
+	(*PullRangeReply)(nil),         // 46: starling.v1.PullRangeReply
+	(*ReadMoves)(nil),              // 47: starling.v1.ReadMoves
+	(*RangeMove)(nil),              // 48: starling.v1.RangeMove
+	(*ReadMovesReply)(nil),         // 49: starling.v1.ReadMovesReply
+	(*Decide)(nil),                 // 50: starling.v1.Decide
+	(*DecideReply)(nil),            // 51: starling.v1.DecideReply
+	(*ProposeEpoch)(nil),           // 52: starling.v1.ProposeEpoch
+	(*ProposeEpochReply)(nil),      // 53: starling.v1.ProposeEpochReply
+	nil,                            // 54: starling.v1.PeerError.MetadataEntry
+	(*CompareRequest)(nil),         // 55: starling.v1.CompareRequest
+	(*ListTasksRequest)(nil),       // 56: starling.v1.ListTasksRequest
+	(*GetTaskRequest)(nil),         // 57: starling.v1.GetTaskRequest
+	(*CancelTaskRequest)(nil),      // 58: starling.v1.CancelTaskRequest
+	(*CompareResponse)(nil),        // 59: starling.v1.CompareResponse
+	(*ListTasksResponse)(nil),      // 60: starling.v1.ListTasksResponse
+	(*GetTaskResponse)(nil),        // 61: starling.v1.GetTaskResponse
+	(*CancelTaskResponse)(nil),     // 62: starling.v1.CancelTaskResponse
+	(*ItemAddress)(nil),            // 63: starling.v1.ItemAddress
+	(ConflictPolicy)(0),            // 64: starling.v1.ConflictPolicy
+	(Durability)(0),                // 65: starling.v1.Durability
+	(*PutRequest)(nil),             // 66: starling.v1.PutRequest
+	(*DeleteRequest)(nil),          // 67: starling.v1.DeleteRequest
+	(*PutResponse)(nil),            // 68: starling.v1.PutResponse
+	(*DeleteResponse)(nil),         // 69: starling.v1.DeleteResponse
+	(*HintStatus)(nil),             // 70: starling.v1.HintStatus
+	(*NodeLag)(nil),                // 71: starling.v1.NodeLag
 }
 var file_starling_v1_replica_proto_depIdxs = []int32{
-	2,  // 0: starling.v1.Frame.hello:type_name -> starling.v1.Hello
-	3,  // 1: starling.v1.Frame.requests:type_name -> starling.v1.PeerRequest
-	4,  // 2: starling.v1.Frame.replies:type_name -> starling.v1.PeerReply
-	6,  // 3: starling.v1.PeerRequest.write:type_name -> starling.v1.WriteState
-	8,  // 4: starling.v1.PeerRequest.read:type_name -> starling.v1.ReadState
-	10, // 5: starling.v1.PeerRequest.range:type_name -> starling.v1.ReadRange
-	13, // 6: starling.v1.PeerRequest.forward:type_name -> starling.v1.Forward
-	24, // 7: starling.v1.PeerRequest.list_hints:type_name -> starling.v1.ListHints
-	27, // 8: starling.v1.PeerRequest.pull_state:type_name -> starling.v1.PullState
-	29, // 9: starling.v1.PeerRequest.push_state:type_name -> starling.v1.PushState
-	31, // 10: starling.v1.PeerRequest.propose:type_name -> starling.v1.Propose
-	33, // 11: starling.v1.PeerRequest.ping:type_name -> starling.v1.Ping
-	15, // 12: starling.v1.PeerRequest.handoff:type_name -> starling.v1.Handoff
-	17, // 13: starling.v1.PeerRequest.compare_roots:type_name -> starling.v1.CompareRoots
-	19, // 14: starling.v1.PeerRequest.compare_nodes:type_name -> starling.v1.CompareNodes
-	21, // 15: starling.v1.PeerRequest.compare_items:type_name -> starling.v1.CompareItems
-	48, // 16: starling.v1.PeerRequest.compare:type_name -> starling.v1.CompareRequest
-	36, // 17: starling.v1.PeerRequest.attest:type_name -> starling.v1.Attest
-	38, // 18: starling.v1.PeerRequest.raise_floors:type_name -> starling.v1.RaiseFloors
-	40, // 19: starling.v1.PeerRequest.read_claims:type_name -> starling.v1.ReadClaims
-	49, // 20: starling.v1.PeerRequest.list_tasks:type_name -> starling.v1.ListTasksRequest
-	50, // 21: starling.v1.PeerRequest.get_task:type_name -> starling.v1.GetTaskRequest
-	51, // 22: starling.v1.PeerRequest.cancel_task:type_name -> starling.v1.CancelTaskRequest
-	42, // 23: starling.v1.PeerRequest.pull_range:type_name -> starling.v1.PullRange
-	44, // 24: starling.v1.PeerRequest.read_moves:type_name -> starling.v1.ReadMoves
-	5,  // 25: starling.v1.PeerReply.error:type_name -> starling.v1.PeerError
-	7,  // 26: starling.v1.PeerReply.write:type_name -> starling.v1.WriteStateReply
-	9,  // 27: starling.v1.PeerReply.read:type_name -> starling.v1.ReadStateReply
-	11, // 28: starling.v1.PeerReply.range:type_name -> starling.v1.ReadRangeReply
-	14, // 29: starling.v1.PeerReply.forward:type_name -> starling.v1.ForwardReply
-	25, // 30: starling.v1.PeerReply.list_hints:type_name -> starling.v1.ListHintsReply
-	28, // 31: starling.v1.PeerReply.pull_state:type_name -> starling.v1.PullStateReply
-	30, // 32: starling.v1.PeerReply.push_state:type_name -> starling.v1.PushStateReply
-	32, // 33: starling.v1.PeerReply.propose:type_name -> starling.v1.ProposeReply
-	34, // 34: starling.v1.PeerReply.ping:type_name -> starling.v1.PingReply
-	16, // 35: starling.v1.PeerReply.handoff:type_name -> starling.v1.HandoffReply
-	18, // 36: starling.v1.PeerReply.compare_roots:type_name -> starling.v1.CompareRootsReply
-	20, // 37: starling.v1.PeerReply.compare_nodes:type_name -> starling.v1.CompareNodesReply
-	22, // 38: starling.v1.PeerReply.compare_items:type_name -> starling.v1.CompareItemsReply
-	52, // 39: starling.v1.PeerReply.compare:type_name -> starling.v1.CompareResponse
-	37, // 40: starling.v1.PeerReply.attest:type_name -> starling.v1.AttestReply
-	39, // 41: starling.v1.PeerReply.raise_floors:type_name -> starling.v1.RaiseFloorsReply
-	41, // 42: starling.v1.PeerReply.read_claims:type_name -> starling.v1.ReadClaimsReply
-	53, // 43: starling.v1.PeerReply.list_tasks:type_name -> starling.v1.ListTasksResponse
-	54, // 44: starling.v1.PeerReply.get_task:type_name -> starling.v1.GetTaskResponse
-	55, // 45: starling.v1.PeerReply.cancel_task:type_name -> starling.v1.CancelTaskResponse
-	43, // 46: starling.v1.PeerReply.pull_range:type_name -> starling.v1.PullRangeReply
-	46, // 47: starling.v1.PeerReply.read_moves:type_name -> starling.v1.ReadMovesReply
-	47, // 48: starling.v1.PeerError.metadata:type_name -> starling.v1.PeerError.MetadataEntry
-	56, // 49: starling.v1.WriteState.item:type_name -> starling.v1.ItemAddress
-	57, // 50: starling.v1.WriteState.conflict:type_name -> starling.v1.ConflictPolicy
-	58, // 51: starling.v1.WriteState.durability:type_name -> starling.v1.Durability
-	56, // 52: starling.v1.ReadState.item:type_name -> starling.v1.ItemAddress
-	12, // 53: starling.v1.ReadRangeReply.items:type_name -> starling.v1.RangeItem
-	59, // 54: starling.v1.Forward.put:type_name -> starling.v1.PutRequest
-	60, // 55: starling.v1.Forward.delete:type_name -> starling.v1.DeleteRequest
-	61, // 56: starling.v1.ForwardReply.put:type_name -> starling.v1.PutResponse
-	62, // 57: starling.v1.ForwardReply.delete:type_name -> starling.v1.DeleteResponse
-	56, // 58: starling.v1.Handoff.item:type_name -> starling.v1.ItemAddress
-	57, // 59: starling.v1.Handoff.conflict:type_name -> starling.v1.ConflictPolicy
-	23, // 60: starling.v1.CompareItemsReply.items:type_name -> starling.v1.ComparedItem
-	63, // 61: starling.v1.ListHintsReply.hints:type_name -> starling.v1.HintStatus
-	64, // 62: starling.v1.ListHintsReply.lag:type_name -> starling.v1.NodeLag
-	26, // 63: starling.v1.ListHintsReply.setbacks:type_name -> starling.v1.Setback
-	35, // 64: starling.v1.Setback.parts:type_name -> starling.v1.Parts
-	0,  // 65: starling.v1.Propose.step:type_name -> starling.v1.Propose.Step
-	35, // 66: starling.v1.Attest.parts:type_name -> starling.v1.Parts
-	35, // 67: starling.v1.RaiseFloors.parts:type_name -> starling.v1.Parts
-	35, // 68: starling.v1.ReadClaims.parts:type_name -> starling.v1.Parts
-	23, // 69: starling.v1.PullRangeReply.items:type_name -> starling.v1.ComparedItem
-	45, // 70: starling.v1.ReadMoves.moves:type_name -> starling.v1.RangeMove
-	1,  // 71: starling.v1.Replica.Requests:input_type -> starling.v1.Frame
-	1,  // 72: starling.v1.Replica.Bulk:input_type -> starling.v1.Frame
-	1,  // 73: starling.v1.Replica.Requests:output_type -> starling.v1.Frame
-	1,  // 74: starling.v1.Replica.Bulk:output_type -> starling.v1.Frame
-	73, // [73:75] is the sub-list for method output_type
-	71, // [71:73] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	5,  // 0: starling.v1.Frame.hello:type_name -> starling.v1.Hello
+	6,  // 1: starling.v1.Frame.requests:type_name -> starling.v1.PeerRequest
+	7,  // 2: starling.v1.Frame.replies:type_name -> starling.v1.PeerReply
+	9,  // 3: starling.v1.PeerRequest.write:type_name -> starling.v1.WriteState
+	11, // 4: starling.v1.PeerRequest.read:type_name -> starling.v1.ReadState
+	13, // 5: starling.v1.PeerRequest.range:type_name -> starling.v1.ReadRange
+	16, // 6: starling.v1.PeerRequest.forward:type_name -> starling.v1.Forward
+	27, // 7: starling.v1.PeerRequest.list_hints:type_name -> starling.v1.ListHints
+	30, // 8: starling.v1.PeerRequest.pull_state:type_name -> starling.v1.PullState
+	32, // 9: starling.v1.PeerRequest.push_state:type_name -> starling.v1.PushState
+	34, // 10: starling.v1.PeerRequest.propose:type_name -> starling.v1.Propose
+	36, // 11: starling.v1.PeerRequest.ping:type_name -> starling.v1.Ping
+	18, // 12: starling.v1.PeerRequest.handoff:type_name -> starling.v1.Handoff
+	20, // 13: starling.v1.PeerRequest.compare_roots:type_name -> starling.v1.CompareRoots
+	22, // 14: starling.v1.PeerRequest.compare_nodes:type_name -> starling.v1.CompareNodes
+	24, // 15: starling.v1.PeerRequest.compare_items:type_name -> starling.v1.CompareItems
+	55, // 16: starling.v1.PeerRequest.compare:type_name -> starling.v1.CompareRequest
+	39, // 17: starling.v1.PeerRequest.attest:type_name -> starling.v1.Attest
+	41, // 18: starling.v1.PeerRequest.raise_floors:type_name -> starling.v1.RaiseFloors
+	43, // 19: starling.v1.PeerRequest.read_claims:type_name -> starling.v1.ReadClaims
+	56, // 20: starling.v1.PeerRequest.list_tasks:type_name -> starling.v1.ListTasksRequest
+	57, // 21: starling.v1.PeerRequest.get_task:type_name -> starling.v1.GetTaskRequest
+	58, // 22: starling.v1.PeerRequest.cancel_task:type_name -> starling.v1.CancelTaskRequest
+	50, // 23: starling.v1.PeerRequest.decide:type_name -> starling.v1.Decide
+	52, // 24: starling.v1.PeerRequest.propose_epoch:type_name -> starling.v1.ProposeEpoch
+	45, // 25: starling.v1.PeerRequest.pull_range:type_name -> starling.v1.PullRange
+	47, // 26: starling.v1.PeerRequest.read_moves:type_name -> starling.v1.ReadMoves
+	8,  // 27: starling.v1.PeerReply.error:type_name -> starling.v1.PeerError
+	10, // 28: starling.v1.PeerReply.write:type_name -> starling.v1.WriteStateReply
+	12, // 29: starling.v1.PeerReply.read:type_name -> starling.v1.ReadStateReply
+	14, // 30: starling.v1.PeerReply.range:type_name -> starling.v1.ReadRangeReply
+	17, // 31: starling.v1.PeerReply.forward:type_name -> starling.v1.ForwardReply
+	28, // 32: starling.v1.PeerReply.list_hints:type_name -> starling.v1.ListHintsReply
+	31, // 33: starling.v1.PeerReply.pull_state:type_name -> starling.v1.PullStateReply
+	33, // 34: starling.v1.PeerReply.push_state:type_name -> starling.v1.PushStateReply
+	35, // 35: starling.v1.PeerReply.propose:type_name -> starling.v1.ProposeReply
+	37, // 36: starling.v1.PeerReply.ping:type_name -> starling.v1.PingReply
+	19, // 37: starling.v1.PeerReply.handoff:type_name -> starling.v1.HandoffReply
+	21, // 38: starling.v1.PeerReply.compare_roots:type_name -> starling.v1.CompareRootsReply
+	23, // 39: starling.v1.PeerReply.compare_nodes:type_name -> starling.v1.CompareNodesReply
+	25, // 40: starling.v1.PeerReply.compare_items:type_name -> starling.v1.CompareItemsReply
+	59, // 41: starling.v1.PeerReply.compare:type_name -> starling.v1.CompareResponse
+	40, // 42: starling.v1.PeerReply.attest:type_name -> starling.v1.AttestReply
+	42, // 43: starling.v1.PeerReply.raise_floors:type_name -> starling.v1.RaiseFloorsReply
+	44, // 44: starling.v1.PeerReply.read_claims:type_name -> starling.v1.ReadClaimsReply
+	60, // 45: starling.v1.PeerReply.list_tasks:type_name -> starling.v1.ListTasksResponse
+	61, // 46: starling.v1.PeerReply.get_task:type_name -> starling.v1.GetTaskResponse
+	62, // 47: starling.v1.PeerReply.cancel_task:type_name -> starling.v1.CancelTaskResponse
+	51, // 48: starling.v1.PeerReply.decide:type_name -> starling.v1.DecideReply
+	53, // 49: starling.v1.PeerReply.propose_epoch:type_name -> starling.v1.ProposeEpochReply
+	46, // 50: starling.v1.PeerReply.pull_range:type_name -> starling.v1.PullRangeReply
+	49, // 51: starling.v1.PeerReply.read_moves:type_name -> starling.v1.ReadMovesReply
+	54, // 52: starling.v1.PeerError.metadata:type_name -> starling.v1.PeerError.MetadataEntry
+	63, // 53: starling.v1.WriteState.item:type_name -> starling.v1.ItemAddress
+	64, // 54: starling.v1.WriteState.conflict:type_name -> starling.v1.ConflictPolicy
+	65, // 55: starling.v1.WriteState.durability:type_name -> starling.v1.Durability
+	63, // 56: starling.v1.ReadState.item:type_name -> starling.v1.ItemAddress
+	15, // 57: starling.v1.ReadRangeReply.items:type_name -> starling.v1.RangeItem
+	66, // 58: starling.v1.Forward.put:type_name -> starling.v1.PutRequest
+	67, // 59: starling.v1.Forward.delete:type_name -> starling.v1.DeleteRequest
+	68, // 60: starling.v1.ForwardReply.put:type_name -> starling.v1.PutResponse
+	69, // 61: starling.v1.ForwardReply.delete:type_name -> starling.v1.DeleteResponse
+	63, // 62: starling.v1.Handoff.item:type_name -> starling.v1.ItemAddress
+	64, // 63: starling.v1.Handoff.conflict:type_name -> starling.v1.ConflictPolicy
+	26, // 64: starling.v1.CompareItemsReply.items:type_name -> starling.v1.ComparedItem
+	70, // 65: starling.v1.ListHintsReply.hints:type_name -> starling.v1.HintStatus
+	71, // 66: starling.v1.ListHintsReply.lag:type_name -> starling.v1.NodeLag
+	29, // 67: starling.v1.ListHintsReply.setbacks:type_name -> starling.v1.Setback
+	38, // 68: starling.v1.Setback.parts:type_name -> starling.v1.Parts
+	0,  // 69: starling.v1.Propose.step:type_name -> starling.v1.Propose.Step
+	38, // 70: starling.v1.Attest.parts:type_name -> starling.v1.Parts
+	38, // 71: starling.v1.RaiseFloors.parts:type_name -> starling.v1.Parts
+	38, // 72: starling.v1.ReadClaims.parts:type_name -> starling.v1.Parts
+	26, // 73: starling.v1.PullRangeReply.items:type_name -> starling.v1.ComparedItem
+	48, // 74: starling.v1.ReadMoves.moves:type_name -> starling.v1.RangeMove
+	1,  // 75: starling.v1.Decide.step:type_name -> starling.v1.Decide.Step
+	2,  // 76: starling.v1.DecideReply.kind:type_name -> starling.v1.DecideReply.Kind
+	3,  // 77: starling.v1.ProposeEpochReply.outcome:type_name -> starling.v1.ProposeEpochReply.Outcome
+	4,  // 78: starling.v1.Replica.Requests:input_type -> starling.v1.Frame
+	4,  // 79: starling.v1.Replica.Bulk:input_type -> starling.v1.Frame
+	4,  // 80: starling.v1.Replica.Requests:output_type -> starling.v1.Frame
+	4,  // 81: starling.v1.Replica.Bulk:output_type -> starling.v1.Frame
+	80, // [80:82] is the sub-list for method output_type
+	78, // [78:80] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_starling_v1_replica_proto_init() }
@@ -4336,6 +4996,8 @@ func file_starling_v1_replica_proto_init() {
 		(*PeerRequest_ListTasks)(nil),
 		(*PeerRequest_GetTask)(nil),
 		(*PeerRequest_CancelTask)(nil),
+		(*PeerRequest_Decide)(nil),
+		(*PeerRequest_ProposeEpoch)(nil),
 		(*PeerRequest_PullRange)(nil),
 		(*PeerRequest_ReadMoves)(nil),
 	}
@@ -4360,6 +5022,8 @@ func file_starling_v1_replica_proto_init() {
 		(*PeerReply_ListTasks)(nil),
 		(*PeerReply_GetTask)(nil),
 		(*PeerReply_CancelTask)(nil),
+		(*PeerReply_Decide)(nil),
+		(*PeerReply_ProposeEpoch)(nil),
 		(*PeerReply_PullRange)(nil),
 		(*PeerReply_ReadMoves)(nil),
 	}
@@ -4380,8 +5044,8 @@ func file_starling_v1_replica_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_starling_v1_replica_proto_rawDesc), len(file_starling_v1_replica_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   47,
+			NumEnums:      4,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

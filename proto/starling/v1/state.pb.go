@@ -23,18 +23,73 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type EpochChange_Kind int32
+
+const (
+	EpochChange_KIND_UNSPECIFIED EpochChange_Kind = 0
+	EpochChange_KIND_BEGUN       EpochChange_Kind = 1
+	EpochChange_KIND_COMMITTED   EpochChange_Kind = 2
+	EpochChange_KIND_ABORTED     EpochChange_Kind = 3
+)
+
+// Enum value maps for EpochChange_Kind.
+var (
+	EpochChange_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_BEGUN",
+		2: "KIND_COMMITTED",
+		3: "KIND_ABORTED",
+	}
+	EpochChange_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_BEGUN":       1,
+		"KIND_COMMITTED":   2,
+		"KIND_ABORTED":     3,
+	}
+)
+
+func (x EpochChange_Kind) Enum() *EpochChange_Kind {
+	p := new(EpochChange_Kind)
+	*p = x
+	return p
+}
+
+func (x EpochChange_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EpochChange_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_starling_v1_state_proto_enumTypes[0].Descriptor()
+}
+
+func (EpochChange_Kind) Type() protoreflect.EnumType {
+	return &file_starling_v1_state_proto_enumTypes[0]
+}
+
+func (x EpochChange_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EpochChange_Kind.Descriptor instead.
+func (EpochChange_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_starling_v1_state_proto_rawDescGZIP(), []int{1, 0}
+}
+
 // ClusterDocument is the cluster's state: a mergeable document that every node persists.
 type ClusterDocument struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	ClusterId   []byte                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	Incarnation uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	// Decided epochs by number, in the binary form of the package ring. Decided once, never changed.
+	// The newest decided epoch under its number, in the binary form of the package ring. What a number stands for is decided
+	// once and never changes. Older ones may come along, and are dropped.
 	Epochs map[uint64][]byte `protobuf:"bytes,4,rep,name=epochs,proto3" json:"epochs,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// By bucket name; merged by (generation, then the later altered_hlc).
 	Buckets map[string]*BucketEntry `protobuf:"bytes,5,rep,name=buckets,proto3" json:"buckets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Attributes of members by node id in hex; merged by generation.
-	Nodes         map[string]*NodeAttributes `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Nodes map[string]*NodeAttributes `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How the last epochs came about, by number: at most 64. Merged by number, then the earlier time.
+	History       map[uint64]*EpochChange `protobuf:"bytes,7,rep,name=history,proto3" json:"history,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -111,6 +166,84 @@ func (x *ClusterDocument) GetNodes() map[string]*NodeAttributes {
 	return nil
 }
 
+func (x *ClusterDocument) GetHistory() map[uint64]*EpochChange {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+// EpochChange says how an epoch came about. That of epoch 0 is the founding, and is not listed.
+type EpochChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  EpochChange_Kind       `protobuf:"varint,1,opt,name=kind,proto3,enum=starling.v1.EpochChange_Kind" json:"kind,omitempty"`
+	// The layout in force before the move, and the one that the move leads to.
+	FromVersion uint64 `protobuf:"varint,2,opt,name=from_version,json=fromVersion,proto3" json:"from_version,omitempty"`
+	ToVersion   uint64 `protobuf:"varint,3,opt,name=to_version,json=toVersion,proto3" json:"to_version,omitempty"`
+	// HLC of the first node that is known to have installed it.
+	AtHlc         uint64 `protobuf:"fixed64,4,opt,name=at_hlc,json=atHlc,proto3" json:"at_hlc,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EpochChange) Reset() {
+	*x = EpochChange{}
+	mi := &file_starling_v1_state_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EpochChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EpochChange) ProtoMessage() {}
+
+func (x *EpochChange) ProtoReflect() protoreflect.Message {
+	mi := &file_starling_v1_state_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EpochChange.ProtoReflect.Descriptor instead.
+func (*EpochChange) Descriptor() ([]byte, []int) {
+	return file_starling_v1_state_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *EpochChange) GetKind() EpochChange_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return EpochChange_KIND_UNSPECIFIED
+}
+
+func (x *EpochChange) GetFromVersion() uint64 {
+	if x != nil {
+		return x.FromVersion
+	}
+	return 0
+}
+
+func (x *EpochChange) GetToVersion() uint64 {
+	if x != nil {
+		return x.ToVersion
+	}
+	return 0
+}
+
+func (x *EpochChange) GetAtHlc() uint64 {
+	if x != nil {
+		return x.AtHlc
+	}
+	return 0
+}
+
 type BucketEntry struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Bucket *Bucket                `protobuf:"bytes,1,opt,name=bucket,proto3" json:"bucket,omitempty"`
@@ -125,7 +258,7 @@ type BucketEntry struct {
 
 func (x *BucketEntry) Reset() {
 	*x = BucketEntry{}
-	mi := &file_starling_v1_state_proto_msgTypes[1]
+	mi := &file_starling_v1_state_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -137,7 +270,7 @@ func (x *BucketEntry) String() string {
 func (*BucketEntry) ProtoMessage() {}
 
 func (x *BucketEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_state_proto_msgTypes[1]
+	mi := &file_starling_v1_state_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -150,7 +283,7 @@ func (x *BucketEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketEntry.ProtoReflect.Descriptor instead.
 func (*BucketEntry) Descriptor() ([]byte, []int) {
-	return file_starling_v1_state_proto_rawDescGZIP(), []int{1}
+	return file_starling_v1_state_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *BucketEntry) GetBucket() *Bucket {
@@ -200,7 +333,7 @@ type NodeAttributes struct {
 
 func (x *NodeAttributes) Reset() {
 	*x = NodeAttributes{}
-	mi := &file_starling_v1_state_proto_msgTypes[2]
+	mi := &file_starling_v1_state_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -212,7 +345,7 @@ func (x *NodeAttributes) String() string {
 func (*NodeAttributes) ProtoMessage() {}
 
 func (x *NodeAttributes) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_state_proto_msgTypes[2]
+	mi := &file_starling_v1_state_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -225,7 +358,7 @@ func (x *NodeAttributes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeAttributes.ProtoReflect.Descriptor instead.
 func (*NodeAttributes) Descriptor() ([]byte, []int) {
-	return file_starling_v1_state_proto_rawDescGZIP(), []int{2}
+	return file_starling_v1_state_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *NodeAttributes) GetId() []byte {
@@ -308,7 +441,7 @@ type GossipMeta struct {
 
 func (x *GossipMeta) Reset() {
 	*x = GossipMeta{}
-	mi := &file_starling_v1_state_proto_msgTypes[3]
+	mi := &file_starling_v1_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +453,7 @@ func (x *GossipMeta) String() string {
 func (*GossipMeta) ProtoMessage() {}
 
 func (x *GossipMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_state_proto_msgTypes[3]
+	mi := &file_starling_v1_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +466,7 @@ func (x *GossipMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipMeta.ProtoReflect.Descriptor instead.
 func (*GossipMeta) Descriptor() ([]byte, []int) {
-	return file_starling_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_starling_v1_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GossipMeta) GetAttributes() *NodeAttributes {
@@ -390,7 +523,7 @@ type Vote struct {
 
 func (x *Vote) Reset() {
 	*x = Vote{}
-	mi := &file_starling_v1_state_proto_msgTypes[4]
+	mi := &file_starling_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -402,7 +535,7 @@ func (x *Vote) String() string {
 func (*Vote) ProtoMessage() {}
 
 func (x *Vote) ProtoReflect() protoreflect.Message {
-	mi := &file_starling_v1_state_proto_msgTypes[4]
+	mi := &file_starling_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -415,7 +548,7 @@ func (x *Vote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vote.ProtoReflect.Descriptor instead.
 func (*Vote) Descriptor() ([]byte, []int) {
-	return file_starling_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_starling_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Vote) GetProposalId() []byte {
@@ -443,7 +576,7 @@ var File_starling_v1_state_proto protoreflect.FileDescriptor
 
 const file_starling_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x17starling/v1/state.proto\x12\vstarling.v1\x1a\x19starling/v1/cluster.proto\"\x94\x04\n" +
+	"\x17starling/v1/state.proto\x12\vstarling.v1\x1a\x19starling/v1/cluster.proto\"\xaf\x05\n" +
 	"\x0fClusterDocument\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -451,7 +584,8 @@ const file_starling_v1_state_proto_rawDesc = "" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12@\n" +
 	"\x06epochs\x18\x04 \x03(\v2(.starling.v1.ClusterDocument.EpochsEntryR\x06epochs\x12C\n" +
 	"\abuckets\x18\x05 \x03(\v2).starling.v1.ClusterDocument.BucketsEntryR\abuckets\x12=\n" +
-	"\x05nodes\x18\x06 \x03(\v2'.starling.v1.ClusterDocument.NodesEntryR\x05nodes\x1a9\n" +
+	"\x05nodes\x18\x06 \x03(\v2'.starling.v1.ClusterDocument.NodesEntryR\x05nodes\x12C\n" +
+	"\ahistory\x18\a \x03(\v2).starling.v1.ClusterDocument.HistoryEntryR\ahistory\x1a9\n" +
 	"\vEpochsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x04R\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1aT\n" +
@@ -461,7 +595,22 @@ const file_starling_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"NodesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x121\n" +
-	"\x05value\x18\x02 \x01(\v2\x1b.starling.v1.NodeAttributesR\x05value:\x028\x01\"\x95\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x1b.starling.v1.NodeAttributesR\x05value:\x028\x01\x1aT\n" +
+	"\fHistoryEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x04R\x03key\x12.\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.starling.v1.EpochChangeR\x05value:\x028\x01\"\xed\x01\n" +
+	"\vEpochChange\x121\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1d.starling.v1.EpochChange.KindR\x04kind\x12!\n" +
+	"\ffrom_version\x18\x02 \x01(\x04R\vfromVersion\x12\x1d\n" +
+	"\n" +
+	"to_version\x18\x03 \x01(\x04R\ttoVersion\x12\x15\n" +
+	"\x06at_hlc\x18\x04 \x01(\x06R\x05atHlc\"R\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"KIND_BEGUN\x10\x01\x12\x12\n" +
+	"\x0eKIND_COMMITTED\x10\x02\x12\x10\n" +
+	"\fKIND_ABORTED\x10\x03\"\x95\x01\n" +
 	"\vBucketEntry\x12+\n" +
 	"\x06bucket\x18\x01 \x01(\v2\x13.starling.v1.BucketR\x06bucket\x12\x1e\n" +
 	"\n" +
@@ -514,31 +663,38 @@ func file_starling_v1_state_proto_rawDescGZIP() []byte {
 	return file_starling_v1_state_proto_rawDescData
 }
 
-var file_starling_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_starling_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_starling_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_starling_v1_state_proto_goTypes = []any{
-	(*ClusterDocument)(nil), // 0: starling.v1.ClusterDocument
-	(*BucketEntry)(nil),     // 1: starling.v1.BucketEntry
-	(*NodeAttributes)(nil),  // 2: starling.v1.NodeAttributes
-	(*GossipMeta)(nil),      // 3: starling.v1.GossipMeta
-	(*Vote)(nil),            // 4: starling.v1.Vote
-	nil,                     // 5: starling.v1.ClusterDocument.EpochsEntry
-	nil,                     // 6: starling.v1.ClusterDocument.BucketsEntry
-	nil,                     // 7: starling.v1.ClusterDocument.NodesEntry
-	(*Bucket)(nil),          // 8: starling.v1.Bucket
+	(EpochChange_Kind)(0),   // 0: starling.v1.EpochChange.Kind
+	(*ClusterDocument)(nil), // 1: starling.v1.ClusterDocument
+	(*EpochChange)(nil),     // 2: starling.v1.EpochChange
+	(*BucketEntry)(nil),     // 3: starling.v1.BucketEntry
+	(*NodeAttributes)(nil),  // 4: starling.v1.NodeAttributes
+	(*GossipMeta)(nil),      // 5: starling.v1.GossipMeta
+	(*Vote)(nil),            // 6: starling.v1.Vote
+	nil,                     // 7: starling.v1.ClusterDocument.EpochsEntry
+	nil,                     // 8: starling.v1.ClusterDocument.BucketsEntry
+	nil,                     // 9: starling.v1.ClusterDocument.NodesEntry
+	nil,                     // 10: starling.v1.ClusterDocument.HistoryEntry
+	(*Bucket)(nil),          // 11: starling.v1.Bucket
 }
 var file_starling_v1_state_proto_depIdxs = []int32{
-	5, // 0: starling.v1.ClusterDocument.epochs:type_name -> starling.v1.ClusterDocument.EpochsEntry
-	6, // 1: starling.v1.ClusterDocument.buckets:type_name -> starling.v1.ClusterDocument.BucketsEntry
-	7, // 2: starling.v1.ClusterDocument.nodes:type_name -> starling.v1.ClusterDocument.NodesEntry
-	8, // 3: starling.v1.BucketEntry.bucket:type_name -> starling.v1.Bucket
-	2, // 4: starling.v1.GossipMeta.attributes:type_name -> starling.v1.NodeAttributes
-	1, // 5: starling.v1.ClusterDocument.BucketsEntry.value:type_name -> starling.v1.BucketEntry
-	2, // 6: starling.v1.ClusterDocument.NodesEntry.value:type_name -> starling.v1.NodeAttributes
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	7,  // 0: starling.v1.ClusterDocument.epochs:type_name -> starling.v1.ClusterDocument.EpochsEntry
+	8,  // 1: starling.v1.ClusterDocument.buckets:type_name -> starling.v1.ClusterDocument.BucketsEntry
+	9,  // 2: starling.v1.ClusterDocument.nodes:type_name -> starling.v1.ClusterDocument.NodesEntry
+	10, // 3: starling.v1.ClusterDocument.history:type_name -> starling.v1.ClusterDocument.HistoryEntry
+	0,  // 4: starling.v1.EpochChange.kind:type_name -> starling.v1.EpochChange.Kind
+	11, // 5: starling.v1.BucketEntry.bucket:type_name -> starling.v1.Bucket
+	4,  // 6: starling.v1.GossipMeta.attributes:type_name -> starling.v1.NodeAttributes
+	3,  // 7: starling.v1.ClusterDocument.BucketsEntry.value:type_name -> starling.v1.BucketEntry
+	4,  // 8: starling.v1.ClusterDocument.NodesEntry.value:type_name -> starling.v1.NodeAttributes
+	2,  // 9: starling.v1.ClusterDocument.HistoryEntry.value:type_name -> starling.v1.EpochChange
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_starling_v1_state_proto_init() }
@@ -552,13 +708,14 @@ func file_starling_v1_state_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_starling_v1_state_proto_rawDesc), len(file_starling_v1_state_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   8,
+			NumEnums:      1,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_starling_v1_state_proto_goTypes,
 		DependencyIndexes: file_starling_v1_state_proto_depIdxs,
+		EnumInfos:         file_starling_v1_state_proto_enumTypes,
 		MessageInfos:      file_starling_v1_state_proto_msgTypes,
 	}.Build()
 	File_starling_v1_state_proto = out.File
