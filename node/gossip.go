@@ -42,6 +42,9 @@ func (n *Node) openCluster(ctx context.Context, l *listeners, undo *cleanup) err
 	n.pool = transport.NewPool(options)
 	undo.add(func() error { n.pool.Close(); return nil })
 	n.replicaSrv = transport.NewServer(options, peerService{n})
+	if err := n.openDeciding(undo); err != nil {
+		return err
+	}
 	return manager.SetSelf(ctx, n.nodeAttributes(l))
 }
 

@@ -368,6 +368,7 @@ func (n *Node) shutDown(ctx context.Context) {
 	n.coordinator.Close() // leaves hints behind for what was on its way
 	errs := []error{n.replicaSrv.Close(ctx)}
 	n.peerSrv.Stop()
+	n.decider.Close()
 	n.pool.Close()
 	n.workers.Close()
 	n.loops.Wait()

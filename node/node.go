@@ -28,6 +28,7 @@ import (
 	"github.com/starling-db/starling/internal/workers"
 	"github.com/starling-db/starling/node/admission"
 	"github.com/starling-db/starling/node/config"
+	"github.com/starling-db/starling/node/decide"
 	"github.com/starling-db/starling/node/membership"
 	"github.com/starling-db/starling/node/spread"
 	"github.com/starling-db/starling/node/state"
@@ -97,6 +98,8 @@ type Node struct {
 	replicaSrv  *transport.Server
 	detector    *membership.Detector
 	members     *membership.Membership
+	decider     *decide.Decider
+	abstaining  abstaining
 	coordinator *coordinator.Coordinator
 	hints       *hinted.Replayer
 	repairs     *antientropy.Runner

@@ -45,7 +45,8 @@ func (p peers) came(id ring.NodeID, req *pb.PeerRequest, start time.Time, reply 
 	if outcome == membership.OK {
 		p.n.lastAnswer.Store(id, end)
 	}
-	takesLong := req.GetCompare() != nil || req.GetGetTask() != nil // as long as there is to do, or to wait for
+	// As long as there is to do, or to wait for.
+	takesLong := req.GetCompare() != nil || req.GetGetTask() != nil || req.GetDecide() != nil || req.GetProposeEpoch() != nil
 	if !takesLong || outcome == membership.Unreachable {
 		p.n.detector.Report(id, outcome, end.Sub(start))
 	}

@@ -133,6 +133,12 @@ func (s peerService) do(ctx context.Context, from ring.NodeID, m *pb.PeerRequest
 	case *pb.PeerRequest_Propose:
 		reply, err := s.n.state.Propose(ctx, from, body.Propose)
 		return &pb.PeerReply{Body: &pb.PeerReply_Propose{Propose: reply}}, err
+	case *pb.PeerRequest_Decide:
+		reply, err := s.decide(ctx, from, body.Decide)
+		return &pb.PeerReply{Body: &pb.PeerReply_Decide{Decide: reply}}, err
+	case *pb.PeerRequest_ProposeEpoch:
+		reply, err := s.proposeEpoch(ctx, body.ProposeEpoch)
+		return &pb.PeerReply{Body: &pb.PeerReply_ProposeEpoch{ProposeEpoch: reply}}, err
 	case *pb.PeerRequest_ReadClaims:
 		reply, err := s.readClaims(from, m.GetEpoch(), body.ReadClaims)
 		return &pb.PeerReply{Body: &pb.PeerReply_ReadClaims{ReadClaims: reply}}, err

@@ -73,7 +73,10 @@ func (n *Node) isOldDisk(remembered causal.HLC) bool {
 
 // rebuildAll takes the vote from everything that this node owns. What others remember of its clock becomes its own.
 func (n *Node) rebuildAll(remembered causal.HLC) {
-	err := n.changeClaims(n.stopping, n.ownParts(), func(c *storage.Claim) bool { return setRebuilding(c, 0) })
+	err := n.abstaining.begin(n.store) // before the bound is raised, by which the disk would be taken for a new one
+	if err == nil {
+		err = n.changeClaims(n.stopping, n.ownParts(), func(c *storage.Claim) bool { return setRebuilding(c, 0) })
+	}
 	if err == nil {
 		err = n.store.SetHLCBound(remembered)
 	}

@@ -54,7 +54,8 @@ var layers = []layer{
 	{"transfer", 2, []string{"storage", "causal", "ring"}},
 	{"node", 3, []string{
 		"proto", "causal", "ring", "coordinator/quorum", "antientropy/merkle", "storage", "internal/transport",
-		"internal/pace", "internal/task", "internal/workers", "internal/frames", "coordinator", "hinted", "antientropy", "transfer",
+		"internal/pace", "internal/paxos", "internal/task", "internal/workers", "internal/frames", "coordinator", "hinted", "antientropy",
+		"transfer",
 	}},
 	{"client", 3, []string{"proto", "ring", "causal", "internal/pace", "internal/frames"}},
 	{"cmd/starling", 4, []string{"node", "client", "internal/bench", "internal/heap", "internal/loopback", "internal/spawn"}},

@@ -6,8 +6,9 @@ import (
 	"math"
 )
 
-// MaxValueBytes bounds a value.
-const MaxValueBytes = 4 << 20
+// MaxValueBytes bounds a value. The largest epoch that can be is a joint one of 65,536 partitions and 4,096 members in which
+// no two neighbouring marks are equal: 10 MB when the epochs' numbers have reached 2^34.
+const MaxValueBytes = 12 << 20
 
 // Record is what an acceptor must not forget of the instance that is open: it speaks of no other. The zero value has
 // promised and accepted nothing.

@@ -79,7 +79,7 @@ func TestDecodeRecordRefusesNonsense(t *testing.T) {
 		"0107" + "02" + id + "03" + id + "0176":            19, // accepted above the promise
 		"0107" + "02" + id + "01" + none + "0176":          20, // accepted from nobody
 		"0107" + "02" + id + "01" + id + "00":              36, // accepted nothing
-		"0107" + "02" + id + "01" + id + "81808002" + "76": 36, // more than 4 MiB
+		"0107" + "02" + id + "01" + id + "81808006" + "76": 36, // more than 12 MiB
 		"0107" + "818080808080808040" + id + "00":          2,  // counter beyond 2^62
 		good + "00":                                        38, // more behind
 	} {
