@@ -100,14 +100,13 @@ func (c *Coordinator) restore(ctx context.Context, req RestoreRequest) error {
 				failed.Causes = append(failed.Causes, Cause{pl.places[a.place].String(), a.err})
 			}
 		case <-ctx.Done():
-			failed.Err = ctx.Err()
-			sent = 1
+			sent = 1 // nobody answers any more
 		case <-c.closing.Done():
 			return ErrClosed
 		}
 	}
 	if short := pl.shortOf(acked, req.W); len(short) > 0 {
-		failed.Required, failed.Received = short[0][0], short[0][1]
+		failed.Required, failed.Received, failed.Err = short[0][0], short[0][1], ctx.Err()
 		return failed
 	}
 	return nil
