@@ -220,10 +220,10 @@ func TestPick(t *testing.T) {
 		"both failed": {
 			wait: 2 * time.Second, out: map[ring.NodeID]outage{id(1): {until: at(3)}, id(2): {until: at(2)}}, change: func(*job) {},
 		},
-		"it is damaged":      {from: 2, change: func(j *job) { j.avoid[id(1)] = at(1) }},
-		"complete":           {change: func(j *job) { j.done = true }},
-		"it runs":            {change: func(j *job) { j.running = true }},
-		"it waits":           {wait: time.Second, change: func(j *job) { j.after = at(1) }},
+		"it is damaged": {from: 2, change: func(j *job) { j.avoid[id(1)] = at(1) }},
+		"complete":      {change: func(j *job) { j.done = true }},
+		"it runs":       {change: func(j *job) { j.running = true }},
+		"it waits":      {wait: time.Second, change: func(j *job) { j.after = at(1) }},
 	} {
 		j, from, wait := pick([]*job{fresh(c.change)}, c.busy, c.out, func(n ring.NodeID) bool { return n != id(c.down) }, now)
 		if (j != nil) != (c.from > 0) || c.from > 0 && from != id(c.from) || wait != c.wait {
