@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +65,7 @@ func TestBookIsBounded(t *testing.T) {
 
 // world is what one Spreader sees.
 type world struct {
+	mu      sync.Mutex // held by the test but for the time that it sleeps
 	own     uint64
 	peers   []Peer
 	fetched []ring.NodeID
@@ -76,11 +78,24 @@ var errAway = errors.New("away")
 func (w *world) start(t *testing.T) *Spreader {
 	t.Helper()
 	s, err := New(Options{
-		Own: func() uint64 { return w.own }, Peers: func() []Peer { return w.peers },
+		Own: func() uint64 {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.own
+		},
+		Peers: func() []Peer {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return slices.Clone(w.peers)
+		},
 		Fetch: func(_ context.Context, id ring.NodeID) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			w.fetched = append(w.fetched, id)
 			if w.hang != nil {
+				w.mu.Unlock()
 				<-w.hang
+				w.mu.Lock()
 			}
 			if w.fail[id] {
 				return errAway
@@ -95,8 +110,10 @@ func (w *world) start(t *testing.T) *Spreader {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
+	w.mu.Lock()
 	go func() { ended <- s.Run(ctx) }()
 	t.Cleanup(func() {
+		w.mu.Unlock()
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
@@ -106,8 +123,9 @@ func (w *world) start(t *testing.T) *Spreader {
 }
 
 func (w *world) after(d time.Duration) []ring.NodeID {
+	w.mu.Unlock()
 	time.Sleep(d)
-	synctest.Wait()
+	w.mu.Lock()
 	got := w.fetched
 	w.fetched = nil
 	return got
@@ -160,7 +178,9 @@ func TestAHangingFetch(t *testing.T) {
 		disk := make(chan struct{})
 		w := &world{own: 1, peers: []Peer{peerOf(1, 5, 0), peerOf(2, 6, 0)}, hang: disk}
 		s := w.start(t)
+		w.mu.Unlock()
 		time.Sleep(time.Minute)
+		w.mu.Lock()
 		began := time.Now()
 		for range 1000 {
 			s.Wake()
