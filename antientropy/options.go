@@ -151,7 +151,7 @@ type Options struct {
 	// BytesPerSecond bounds the states that are sent and fetched. 16 MiB/s.
 	BytesPerSecond int64
 	// Window reports whether exchanges may go on by themselves at a time. When it closes the one that is under way ends its
-	// page and stops; the next one compares from the beginning, which is quick as far as replicas are alike by then. Those that
+	// step and stops; the next one compares from the beginning, which is quick as far as replicas are alike by then. Those that
 	// are asked for take no notice. Nil: always.
 	Window func(time.Time) bool
 	// Pause waits until such an exchange may take its next step, a page of items at most, when the one before it cost so many bytes:

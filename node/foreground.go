@@ -106,7 +106,8 @@ func (f *foreground) answers() bool {
 func (f *foreground) look(busy bool, exchanges uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.noisy = f.noisy || busy || f.busy || exchanges != f.exchanges || f.worked.Swap(false)
+	worked := f.worked.Swap(false)
+	f.noisy = f.noisy || worked || busy || f.busy || exchanges != f.exchanges
 	f.busy, f.exchanges = busy, exchanges
 	all := 0
 	for i := range f.counts {
